@@ -1,0 +1,1 @@
+"""Perceptual distances: features of an image once, distances between features."""

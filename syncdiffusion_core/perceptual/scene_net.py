@@ -1,0 +1,99 @@
+"""A small convolutional scene net and its perceptual distance: LPIPS in form, smooth in gradient.
+
+It names the time of day and the biome of a landscape; what it learnt for that, stage by stage, is the distance.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+TIMES, BIOMES = 5, 5
+EPS = 1e-10
+
+Features = tuple[torch.Tensor, ...]
+
+
+class ConvStage(nn.Module):
+    """A strided convolution, then `depth` residual ones."""
+
+    def __init__(self, channels: int, out: int, stride: int, depth: int):
+        super().__init__()
+        self.enter = nn.Conv2d(channels, out, 3, stride, padding=1)
+        self.deepen = nn.ModuleList(nn.Conv2d(out, out, 3, padding=1) for _ in range(depth))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:  # [N, C, h, w] -> [N, out, h/stride, w/stride]
+        x = F.silu(self.enter(x))
+        for conv in self.deepen:
+            x = x + F.silu(conv(x))
+        return x
+
+
+class SceneNet(nn.Module):
+    """PerceptualDistance of the demo's world, and its judge: one class, two sets of weights.
+
+    Convention: images are [N, 3, H, W] in [0, 1], H and W divisible by 16. Nothing in the net normalises over the
+    picture, so a feature depends on its neighbourhood only. `constant` is the C of a perceptual file's metadata.
+    """
+
+    constant: float = 1.0
+
+    def __init__(self, widths: Sequence[int] = (32, 64, 96, 128), depth: int = 1, first_stride: int = 2):
+        super().__init__()
+        self.config = {"widths": list(widths), "depth": depth, "first_stride": first_stride}
+        strides = (first_stride, *(2 for _ in widths[1:]))
+        channels = (3, *widths[:-1])
+        stages = zip(channels, widths, strides, strict=True)
+        self.stages = nn.ModuleList(ConvStage(c, w, s, depth) for c, w, s in stages)
+        for i, width in enumerate(widths):
+            self.register_buffer(f"lin_{i}", torch.full((width,), 1.0))
+        self.time_head, self.biome_head = nn.Linear(widths[-1], TIMES), nn.Linear(widths[-1], BIOMES)
+
+    @property
+    def lin(self) -> Features:
+        """Non-negative weight of each channel of each stage, [C_i]; set after training, not by it."""
+        return tuple(getattr(self, f"lin_{i}") for i in range(len(self.stages)))
+
+    def taps(self, image: torch.Tensor) -> Features:
+        """Activations after each stage, [N, C_i, h_i, w_i]."""
+        x, taps = 2 * image - 1, []
+        for stage in self.stages:
+            x = stage(x)
+            taps.append(x)
+        return tuple(taps)
+
+    def features(self, image: torch.Tensor) -> Features:
+        """Activations of unit length over channels at each place."""
+        return tuple(t / (t.square().sum(dim=1, keepdim=True) + EPS).sqrt() for t in self.taps(image))
+
+    def distance(self, features: Features, anchor: Features) -> torch.Tensor:
+        """Sum over stages of the spatial mean of the weighted squared difference; [N], the anchor's batch N or 1."""
+        terms = [
+            ((f - a).square() * lin[:, None, None]).sum(dim=1).mean(dim=(1, 2))
+            for f, a, lin in zip(features, anchor, self.lin, strict=True)
+        ]
+        return torch.stack(terms).sum(dim=0)
+
+    def embedding(self, image: torch.Tensor) -> torch.Tensor:
+        """Last stage averaged over the picture, [N, D]."""
+        return self.taps(image)[-1].mean(dim=(2, 3))
+
+    def logits(self, image: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Time of day [N, 5] (dawn, noon, sunset, dusk, night), biome [N, 5] (mountains .. meadow)."""
+        pooled = self.embedding(image)
+        return self.time_head(pooled), self.biome_head(pooled)
+
+    @torch.no_grad()
+    def weigh(self, image: torch.Tensor, alike: torch.Tensor, unlike: torch.Tensor, total: float) -> None:
+        """Set lin from triples [N, 3, H, W]: channels that tell unlike from alike count, the others do not.
+
+        Each stage then gives total / stages between `image` and `unlike` on average.
+        """
+        triples = zip(self.lin, *(self.features(x) for x in (image, alike, unlike)), strict=True)
+        for lin, f, a, u in triples:
+            same, other = ((f - g).square().mean(dim=(0, 2, 3)) for g in (a, u))  # [C]
+            telling = (other / (same + 1e-8) - 1).clamp(0, 8)
+            lin.copy_(telling * total / len(self.stages) / (telling * other).sum())

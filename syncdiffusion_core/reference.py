@@ -1,0 +1,69 @@
+"""SyncDiffusion to the letter: the oracle that every other path is held against.
+
+Algorithm 1 of the paper as its official settings run it: VP notation, its own 50-step schedule that ends at
+the first training timestep instead of 0, its own start (unit-variance noise), uniform weights, the centre
+window as anchor, weights by step index. Its bugs are left out: wrap windows are all there, strides that do
+not divide leave no gap.
+"""
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from .anchors import Anchor
+from .denoiser import Denoiser
+from .guidance import PerceptualGuidance
+from .perceptual.distance import Decoder, PerceptualDistance
+from .process import variance_exploding
+from .sampling import sample
+from .schedule import Clock, GuidanceSchedule
+from .views.windows import Windows
+
+TRAIN_STEPS = 1000
+OFFICIAL_SCHEDULE = GuidanceSchedule(end=1.0, clock=Clock.INDEX)
+CENTRE = Anchor()
+BETA_START, BETA_END = 0.00085, 0.012
+
+
+def alphas_cumprod() -> Tensor:
+    """ab_t of Stable Diffusion's schedule: [1000] float64."""
+    betas = torch.linspace(BETA_START**0.5, BETA_END**0.5, TRAIN_STEPS, dtype=torch.float64) ** 2
+    return torch.cumprod(1 - betas, dim=0)
+
+
+def official_sigmas(steps: int) -> list[float]:
+    """Noise levels of the official schedule: timesteps 1 + k*(1000/steps), downwards, then ab_0.
+
+    The last level is sigma = sqrt((1 - ab_0) / ab_0) = .0292, not 0.
+    """
+    if TRAIN_STEPS % steps:
+        raise ValueError(f"steps must divide {TRAIN_STEPS}, got {steps}; use 10, 20, 25, 40 or 50")
+    timesteps = [1 + k * (TRAIN_STEPS // steps) for k in reversed(range(steps))] + [0]
+    ab = alphas_cumprod()
+    return [math.sqrt((1 - ab[t].item()) / ab[t].item()) for t in timesteps]
+
+
+def syncdiffusion(
+    denoiser: Denoiser,
+    decode: Decoder,
+    distance: PerceptualDistance,
+    windows: Windows,
+    noise: Tensor,
+    steps: int = 50,
+    schedule: GuidanceSchedule = OFFICIAL_SCHEDULE,
+    anchor: Anchor = CENTRE,
+    batch_size: int = 1,
+    sigmas: Sequence[float] | None = None,
+) -> Tensor:
+    """Algorithm 1 with the official start and end: unit noise [N, C, H, W] -> canvas at the last sigma.
+
+    The denoiser takes VE states (x = x0 + sigma eps); the official VP state is x / sqrt(1 + sigma^2).
+    """
+    sigmas = official_sigmas(steps) if sigmas is None else sigmas
+    weights = schedule.weights([k / steps for k in range(len(sigmas))])
+    guidance = PerceptualGuidance(decode, distance, weights, anchor, batch_size=batch_size)
+    start = noise * math.sqrt(1 + sigmas[0] ** 2)
+    process = variance_exploding()
+    return sample(denoiser, process, windows, start, sigmas, guidance=guidance, batch_size=batch_size)

@@ -1,0 +1,1 @@
+"""Views of a canvas: pairs of maps (project, unproject) made from one stored object."""

@@ -1,0 +1,140 @@
+"""Planar windows: rectangles that slide over the canvas and may wrap around its edges.
+
+Convention: positions are (top, left) of a window in latent cells; y down, x right. Without wrap the last
+window of an axis is moved back to the edge, so every cell is covered whatever the stride. With wrap the
+windows start at 0, stride, 2*stride, … below the canvas length, and run over the edge into its other side.
+"""
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ..blending import Blend, window_weight
+
+
+@dataclass(frozen=True)
+class WindowLayout:
+    """Windows as a user gives them: pixels, independent of any model or canvas."""
+
+    window_width_px: int
+    window_height_px: int
+    stride_x_px: int
+    stride_y_px: int
+    wrap_x: bool = False
+    wrap_y: bool = False
+    blend: Blend = Blend.UNIFORM
+
+    def __post_init__(self) -> None:
+        for axis, window, stride in (
+            ("x", self.window_width_px, self.stride_x_px),
+            ("y", self.window_height_px, self.stride_y_px),
+        ):
+            if window < 1:
+                raise ValueError(f"window size along {axis} must be at least 1 px, got {window}")
+            if not 1 <= stride <= window:
+                raise ValueError(
+                    f"stride_{axis} must be between 1 px and the window's {window} px, got {stride}; "
+                    "a larger stride would leave gaps between windows"
+                )
+
+    def resolve(self, canvas: tuple[int, int], cell_px: int, patch: int = 1) -> "Windows":
+        """Windows over a canvas of (height, width) latent cells.
+
+        cell_px: pixels per latent cell (8 for SD, 1 for pixel-space models). patch: cells per model patch;
+        windows and strides become multiples of it.
+        """
+        height, width = canvas
+        window_h = _cells("window_height", self.window_height_px, cell_px, patch)
+        window_w = _cells("window_width", self.window_width_px, cell_px, patch)
+        for name, window, length in (("height", window_h, height), ("width", window_w, width)):
+            if window > length:
+                raise ValueError(
+                    f"the window's {name} of {window * cell_px} px is larger than the canvas's {length * cell_px} px; "
+                    f"make the window at most {length * cell_px} px or the canvas larger"
+                )
+        tops = _starts("y", height, window_h, _stride(self.stride_y_px, cell_px, patch), self.wrap_y, patch)
+        lefts = _starts("x", width, window_w, _stride(self.stride_x_px, cell_px, patch), self.wrap_x, patch)
+        origins = tuple((top, left) for top in tops for left in lefts)
+        return Windows((height, width), (window_h, window_w), origins, self.blend)
+
+
+class Windows:
+    """A resolved set of windows: the ViewSet of panoramas."""
+
+    def __init__(
+        self,
+        canvas: tuple[int, int],
+        window: tuple[int, int],
+        origins: tuple[tuple[int, int], ...],
+        blend: Blend = Blend.UNIFORM,
+    ) -> None:
+        self.canvas, self.window, self.origins, self.blend = canvas, window, origins, blend
+        rows = torch.tensor([top for top, _ in origins])[:, None] + torch.arange(window[0])  # [V, h]
+        columns = torch.tensor([left for _, left in origins])[:, None] + torch.arange(window[1])  # [V, w]
+        index = (rows % canvas[0])[:, :, None] * canvas[1] + (columns % canvas[1])[:, None, :]  # [V, h, w]
+        self._index = index.flatten()  # cell of the canvas under each cell of each window: both maps use it
+        self._weight = window_weight(blend, *window)  # [h, w]
+
+    def __len__(self) -> int:
+        return len(self.origins)
+
+    def project(self, canvas: Tensor) -> Tensor:
+        """Crop: canvas [N, C, ..., H, W] -> views [V*N, C, ..., h, w]."""
+        lead = canvas.shape[:-2]
+        flat = canvas.flatten(-2)[..., self._index.to(canvas.device)]
+        views = flat.unflatten(-1, (len(self), *self.window))  # [N, C, ..., V, h, w]
+        return views.movedim(-3, 0).reshape(-1, *lead[1:], *self.window)
+
+    def unproject(self, views: Tensor) -> tuple[Tensor, Tensor]:
+        """Paste: views [V*N, C, ..., h, w] -> (weighted sum [N, C, ..., H, W], weights [1, 1, H, W]).
+
+        Sums are kept in float32 at least, whatever the dtype of the views.
+        """
+        dtype = torch.promote_types(views.dtype, torch.float32)
+        weight = self._weight.to(views.device, dtype)
+        index = self._index.to(views.device)
+        stacked = (views.to(dtype) * weight).unflatten(0, (len(self), -1)).movedim(0, -3)  # [N, C, ..., V, h, w]
+        lead = stacked.shape[:-3]
+        total = torch.zeros(*lead, math.prod(self.canvas), dtype=dtype, device=views.device)
+        total.index_add_(-1, index, stacked.flatten(-3))
+        return total.unflatten(-1, self.canvas), self.coverage(weight)[None, None]
+
+    def coverage(self, weight: Tensor | None = None) -> Tensor:
+        """Sum of the windows' weights at every cell: [H, W]; with uniform weights, the number of windows."""
+        weight = self._weight if weight is None else weight
+        total = torch.zeros(math.prod(self.canvas), dtype=weight.dtype, device=weight.device)
+        total.index_add_(0, self._index.to(weight.device), weight.expand(len(self), -1, -1).flatten())
+        return total.unflatten(0, self.canvas)
+
+
+def full_canvas(canvas: tuple[int, int]) -> Windows:
+    """One window over the whole canvas: plain sampling."""
+    return Windows(canvas, canvas, ((0, 0),))
+
+
+def _cells(name: str, pixels: int, cell_px: int, patch: int) -> int:
+    unit = cell_px * patch
+    if pixels % unit:
+        below = pixels // unit * unit
+        sizes = f"{below} or {below + unit}" if below else f"{unit}"
+        raise ValueError(f"{name} must be a multiple of {unit} px for this model, got {pixels}; use {sizes}")
+    return pixels // cell_px
+
+
+def _stride(pixels: int, cell_px: int, patch: int) -> int:
+    """Strides round down to whole patches: a finer stride only adds overlap."""
+    return max(pixels // (cell_px * patch), 1) * patch
+
+
+def _starts(axis: str, length: int, window: int, stride: int, wrap: bool, patch: int) -> list[int]:
+    if wrap:
+        if length % patch:
+            raise ValueError(
+                f"wrapping along {axis} needs a canvas that is a multiple of the model's patch of {patch} "
+                f"latent cells, got {length}"
+            )
+        return list(range(0, length, stride))
+    last = length - window
+    return sorted({*range(0, last, stride), last})
