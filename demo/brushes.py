@@ -1,0 +1,125 @@
+"""Brushes of the procedural scenes: smooth noise, ridges, discs, clouds on one supersampled strip.
+
+Convention: y runs down, in supersampled pixels; masks are in [0, 1]; colours are float32 [3] or [h, W, 3].
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from .palettes import Palette
+
+SUPERSAMPLE = 2
+
+
+@dataclass
+class Strip:
+    """One picture in the making: image [H, W, 3] float32, its palette and its randomness."""
+
+    image: np.ndarray
+    palette: Palette
+    rng: np.random.Generator
+
+    @property
+    def height(self) -> int:
+        return self.image.shape[0]
+
+    @property
+    def width(self) -> int:
+        return self.image.shape[1]
+
+
+def _interpolation(samples: int, knots: int) -> np.ndarray:
+    """Cosine interpolation matrix [samples, knots]."""
+    position = np.linspace(0, knots - 1.001, samples, dtype=np.float32)
+    left = position.astype(np.int64)
+    weight = 0.5 - 0.5 * np.cos(np.pi * (position - left))
+    matrix = np.zeros((samples, knots), np.float32)
+    matrix[np.arange(samples), left] = 1 - weight
+    matrix[np.arange(samples), left + 1] = weight
+    return matrix
+
+
+def noise_1d(rng: np.random.Generator, width: int, wavelength: float, octaves: int, gain: float = 0.5) -> np.ndarray:
+    """Fractal value noise [width] in about [-1, 1]; wavelength of the first octave in samples."""
+    total = np.zeros(width, np.float32)
+    for octave in range(octaves):
+        knots = max(3, int(width * 2**octave / wavelength) + 2)
+        total += gain**octave * (_interpolation(width, knots) @ rng.uniform(-1, 1, knots).astype(np.float32))
+    return total
+
+
+def noise_2d(
+    rng: np.random.Generator, height: int, width: int, wavelength: tuple[float, float], octaves: int
+) -> np.ndarray:
+    """Fractal value noise [height, width] in about [-1, 1]; wavelength (y, x) of the first octave."""
+    total = np.zeros((height, width), np.float32)
+    for octave in range(octaves):
+        rows = max(3, int(height * 2**octave / wavelength[0]) + 2)
+        columns = max(3, int(width * 2**octave / wavelength[1]) + 2)
+        grid = rng.uniform(-1, 1, (rows, columns)).astype(np.float32)
+        total += 0.5**octave * (_interpolation(height, rows) @ grid @ _interpolation(width, columns).T)
+    return total
+
+
+def smoothstep(low: float, high: float, value: np.ndarray) -> np.ndarray:
+    """0 at low, 1 at high (which may be the smaller), flat at both ends."""
+    t = np.clip((value - low) / (high - low), 0, 1)
+    return t * t * (3 - 2 * t)
+
+
+def mix(a: np.ndarray, b: np.ndarray, weight) -> np.ndarray:
+    """a at weight 0, b at weight 1."""
+    return a + (b - a) * weight
+
+
+def paint(strip: Strip, top: int, mask: np.ndarray, colour: np.ndarray) -> None:
+    """Lay colour over rows top .. top + len(mask) with opacity mask [h, W]."""
+    region = strip.image[top : top + len(mask)]
+    region += (colour - region) * mask[..., None]
+
+
+def lit(strip: Strip, colour: np.ndarray, depth: float = 0.0) -> np.ndarray:
+    """A ground colour under the time's light, seen through haze; depth 0 is near, 1 is all haze."""
+    colour = np.asarray(colour, np.float32)
+    return mix(colour * strip.palette.light + strip.palette.ambient, strip.palette.haze, depth)
+
+
+def paint_ground(strip: Strip, profile: np.ndarray, upper: np.ndarray, lower: np.ndarray, texture: float = 0.0):
+    """Fill below profile [W] (y of the edge), upper colour to lower; gives top row and depth below the edge."""
+    top = int(np.clip(np.floor(profile.min()) - 1, 0, strip.height - 1))
+    below = np.arange(top, strip.height, dtype=np.float32)[:, None] - profile[None]
+    fade = smoothstep(0, 0.30 * strip.height, below)[..., None]
+    colour = mix(np.asarray(upper, np.float32), np.asarray(lower, np.float32), fade)
+    if texture:
+        grain = noise_2d(strip.rng, len(below), strip.width, (14, 44), 2)[..., None]
+        colour = colour * (1 + texture * grain)
+    paint(strip, top, np.clip(below + 0.5, 0, 1), colour)
+    return top, below
+
+
+def paint_blob(strip: Strip, x: float, y: float, radius: tuple[float, float], colour, softness: float = 2.0) -> None:
+    """A soft-edged ellipse; radius (y, x) in supersampled pixels."""
+    pad = softness + 1
+    rows = slice(max(0, int(y - radius[0] - pad)), max(0, int(y + radius[0] + pad) + 1))
+    columns = slice(max(0, int(x - radius[1] - pad)), max(0, int(x + radius[1] + pad) + 1))
+    region = strip.image[rows, columns]
+    yy = (np.arange(region.shape[0], dtype=np.float32) + rows.start - y)[:, None] / radius[0]
+    xx = (np.arange(region.shape[1], dtype=np.float32) + columns.start - x)[None] / radius[1]
+    edge = (1 - np.sqrt(yy * yy + xx * xx)) * min(radius) / softness
+    region += (np.asarray(colour, np.float32) - region) * np.clip(edge + 0.5, 0, 1)[..., None]
+
+
+def conifers(rng: np.random.Generator, width: int, count: int, height: tuple[float, float], slim: float) -> np.ndarray:
+    """Tree tops [W] above a line: the upper hull of triangles with slightly stepped sides."""
+    x = np.arange(width, dtype=np.float32)
+    hull = np.zeros(width, np.float32)
+    for centre, tall in zip(rng.uniform(-8, width + 8, count), rng.uniform(*height, count), strict=True):
+        low, high = int(max(0, centre - tall * slim)), int(min(width, centre + tall * slim + 1))
+        if low < high:
+            side = 1 - np.abs(x[low:high] - centre) / (tall * slim)
+            stepped = side + 0.05 * np.sin(side * 22)
+            hull[low:high] = np.maximum(hull[low:high], tall * np.clip(stepped, 0, 1))
+    return hull
