@@ -1,0 +1,1 @@
+"""The ComfyUI side of the pack; the only place that knows the host."""

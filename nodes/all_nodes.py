@@ -1,0 +1,25 @@
+"""Every node of the pack, in the order of the menu."""
+
+from comfy_api.latest import io
+
+from .apply_windows import ApplyWindows
+from .coherence import PanoramaCoherence
+from .decode import PanoramaDecode
+from .demo_model import LoadDemoModel
+from .guidance import PerceptualSyncGuidance
+from .panorama_sampler import PanoramaSampler
+from .perceptual_loader import LoadPerceptualModel
+from .sampler import SyncDiffusionSampler
+from .tiler import WindowTiler
+
+NODES: list[type[io.ComfyNode]] = [
+    WindowTiler,
+    PerceptualSyncGuidance,
+    PanoramaSampler,
+    SyncDiffusionSampler,
+    ApplyWindows,
+    PanoramaDecode,
+    LoadPerceptualModel,
+    LoadDemoModel,
+    PanoramaCoherence,
+]

@@ -1,0 +1,40 @@
+"""Apply Windows: MultiDiffusion under any stock sampler."""
+
+from comfy_api.latest import io
+
+from .host.applied import apply_windows
+from .sockets import CATEGORY, Windows
+
+
+class ApplyWindows(io.ComfyNode):
+    """MODEL and WINDOWS -> MODEL."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="SyncDiffusionApplyWindows",
+            display_name="Apply Windows",
+            category=CATEGORY,
+            description=(
+                "Lets a model denoise canvases larger than it was trained for, through overlapping windows "
+                "(MultiDiffusion), under any sampler of ComfyUI. For coherence as well, use the SyncDiffusion samplers."
+            ),
+            search_aliases=["multidiffusion", "tiled diffusion", "panorama", "model patch", "mixture of diffusers"],
+            inputs=[
+                io.Model.Input("model", tooltip="The model to give windows; the one connected stays as it is."),
+                Windows.Input("windows", tooltip="From a Window Tiler."),
+                io.Int.Input(
+                    "windows_per_batch",
+                    default=0,
+                    min=0,
+                    max=4096,
+                    advanced=True,
+                    tooltip="Windows in one model call; 0 takes what fits in memory.",
+                ),
+            ],
+            outputs=[io.Model.Output(display_name="model", tooltip="For KSampler or any other sampler.")],
+        )
+
+    @classmethod
+    def execute(cls, model, windows, windows_per_batch) -> io.NodeOutput:
+        return io.NodeOutput(apply_windows(model, windows, windows_per_batch))

@@ -1,0 +1,34 @@
+"""Load Demo Model: the pack's own tiny landscape model."""
+
+from comfy_api.latest import io
+
+from .host.demo_model import load_demo_model
+from .sockets import CATEGORY
+
+
+class LoadDemoModel(io.ComfyNode):
+    """-> MODEL, CLIP, VAE."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="SyncDiffusionLoadDemoModel",
+            display_name="Load Demo Model",
+            category=CATEGORY,
+            description=(
+                "Loads the pack's own small landscape model, so that everything can be tried without a download. It "
+                "paints 128 px windows of mountains, forest, desert, lake and meadow at dawn, noon, sunset, dusk and "
+                "night; leave the time of day out of the prompt to see windows disagree."
+            ),
+            search_aliases=["demo", "example model", "test checkpoint", "landscape"],
+            inputs=[],
+            outputs=[
+                io.Model.Output(display_name="model", tooltip="The denoiser; windows of 128 px."),
+                io.Clip.Output(display_name="clip", tooltip="Understands the words of its own captions only."),
+                io.Vae.Output(display_name="vae", tooltip="4 channels, 8 px a latent cell, like Stable Diffusion's."),
+            ],
+        )
+
+    @classmethod
+    def execute(cls) -> io.NodeOutput:
+        return io.NodeOutput(*load_demo_model())

@@ -1,0 +1,157 @@
+"""Perceptual Sync Guidance: what pulls the windows together, and how hard."""
+
+from comfy_api.latest import io
+
+from ..syncdiffusion_core.anchors import Anchor, AnchorKind
+from ..syncdiffusion_core.pullbacks import Gradient
+from ..syncdiffusion_core.schedule import Clock, GuidanceSchedule
+from .host.guidance import GuidanceSettings
+from .sockets import CATEGORY, Guidance, Perceptual
+
+
+class PerceptualSyncGuidance(io.ComfyNode):
+    """VAE, perceptual model and schedule -> SYNC_GUIDANCE."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="SyncDiffusionGuidance",
+            display_name="Perceptual Sync Guidance",
+            category=CATEGORY,
+            description=(
+                "Pulls all windows of a panorama towards one scene while they are denoised (SyncDiffusion, Eq. 14): "
+                "each window follows the gradient of its perceptual distance to the anchor."
+            ),
+            search_aliases=["syncdiffusion", "coherence", "lpips guidance", "panorama consistency", "global style"],
+            inputs=[
+                io.Vae.Input("vae", tooltip="The VAE of the model: guidance looks at decoded pictures."),
+                Perceptual.Input("perceptual_model", tooltip="The network that says how unlike two pictures look."),
+                io.Float.Input(
+                    "weight",
+                    default=20.0,
+                    min=0.0,
+                    max=1000.0,
+                    step=0.5,
+                    tooltip="Strength in the paper's units, whatever the model: 20 is the paper's, 10 is gentler on "
+                    "detail, 0 is plain MultiDiffusion.",
+                ),
+                io.Float.Input(
+                    "end_percent",
+                    default=0.2,
+                    min=0.0,
+                    max=1.0,
+                    step=0.01,
+                    tooltip="Guide up to this part of the schedule. Layout and light are settled in the first 20 %; "
+                    "each guided step costs several plain ones.",
+                ),
+                io.Combo.Input(
+                    "anchor",
+                    options=AnchorKind,
+                    default=AnchorKind.CENTRE,
+                    tooltip="What the windows should resemble: the middle window (the paper), a window of your choice, "
+                    "the picture at anchor_image, or the mean of all windows.",
+                ),
+                io.Int.Input(
+                    "anchor_index",
+                    default=0,
+                    min=-9999,
+                    max=9999,
+                    tooltip="Number of the anchor window from the top left, from 0; negative counts from the end. Only "
+                    f"with the anchor '{AnchorKind.INDEX.value}'.",
+                ),
+                io.Image.Input(
+                    "anchor_image",
+                    optional=True,
+                    tooltip=f"The picture to resemble, only with the anchor '{AnchorKind.IMAGE.value}': one for all "
+                    "panoramas of a batch, or one each.",
+                ),
+                io.Combo.Input(
+                    "gradient",
+                    options=Gradient,
+                    default=Gradient.THROUGH_MODEL,
+                    advanced=True,
+                    tooltip="How the gradient reaches the latent: through the model (the paper); forward only (one "
+                    "more model call instead, for quantised or streamed models); image prior (no model call; strongest "
+                    "where the model commits early, as the demo model does); decoder only (cheapest, weak); or the "
+                    "paper's ablation, Eq. 13, which does almost nothing.",
+                ),
+                io.Float.Input(
+                    "decay",
+                    default=0.95,
+                    min=0.01,
+                    max=1.0,
+                    step=0.01,
+                    advanced=True,
+                    tooltip="Factor on the weight for each fiftieth of the schedule; 1 keeps it constant.",
+                ),
+                io.Float.Input(
+                    "start_percent",
+                    default=0.0,
+                    min=0.0,
+                    max=1.0,
+                    step=0.01,
+                    advanced=True,
+                    tooltip="Leave the schedule unguided before this part.",
+                ),
+                io.Int.Input(
+                    "every_n",
+                    default=1,
+                    min=1,
+                    max=1000,
+                    advanced=True,
+                    tooltip="Guide every n-th step only, for speed.",
+                ),
+                io.Combo.Input(
+                    "schedule",
+                    options=Clock,
+                    default=Clock.PERCENT,
+                    advanced=True,
+                    tooltip="What start, end and decay count: percent of the noise schedule (the same dose at any "
+                    "number of steps) or the step's index (the official code).",
+                ),
+                io.Float.Input(
+                    "max_move",
+                    default=0.1,
+                    min=0.0,
+                    max=10.0,
+                    step=0.01,
+                    advanced=True,
+                    tooltip="Largest move of a window in one step, in standard deviations of its noisy latent; guards "
+                    "the picture against too much weight. 0 sets no limit, as in the paper.",
+                ),
+            ],
+            outputs=[Guidance.Output(display_name="guidance", tooltip="For a SyncDiffusion sampler.")],
+        )
+
+    @classmethod
+    def execute(
+        cls,
+        vae,
+        perceptual_model,
+        weight,
+        end_percent,
+        anchor,
+        anchor_index,
+        gradient,
+        decay,
+        start_percent,
+        every_n,
+        schedule,
+        max_move,
+        anchor_image=None,
+    ) -> io.NodeOutput:
+        if vae is None:
+            raise ValueError("vae: the checkpoint holds no VAE; load one with Load VAE and connect it")
+        if perceptual_model is None:
+            raise ValueError("perceptual_model: nothing is connected; add a Load Perceptual Model node")
+        image = None if anchor_image is None else anchor_image[..., :3].movedim(-1, 1)  # [N, 3, H, W]
+        return io.NodeOutput(
+            GuidanceSettings(
+                vae=vae,
+                perceptual=perceptual_model,
+                schedule=GuidanceSchedule(weight, decay, start_percent, end_percent, every_n, Clock(schedule)),
+                anchor=Anchor(AnchorKind(anchor), anchor_index, image),
+                gradient=Gradient(gradient),
+                max_move=max_move or None,
+            )
+        )

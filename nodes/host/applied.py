@@ -1,0 +1,76 @@
+"""Windows on a MODEL: MultiDiffusion under any sampler, guider or patch of the host."""
+
+import torch
+from comfy.patcher_extension import WrappersMP
+from torch import Tensor
+
+from ...syncdiffusion_core.denoiser import Rows, batches
+from ...syncdiffusion_core.views.view_set import aggregate
+from ...syncdiffusion_core.views.windows import WindowLayout, Windows
+from .conditioning import refuse_context_windows, refuse_spatial, set_window_size
+from .denoiser import KEY
+from .memory import windows_per_batch
+from .sampler import resolve_windows
+
+
+def apply_windows(model: object, layout: WindowLayout, per_batch: int) -> object:
+    """A clone of the model whose every prediction is the mean of its windows' (Eq. 12); see ``_Applied``."""
+    if model.get_wrappers(WrappersMP.CALC_COND_BATCH, KEY):
+        raise ValueError("model: Apply Windows is on this model already; remove one of the two nodes")
+    clone = model.clone()
+    applied = _Applied(clone, layout, per_batch)
+    clone.add_wrapper_with_key(WrappersMP.PREPARE_SAMPLING, KEY, applied.prepare_sampling)
+    clone.add_wrapper_with_key(WrappersMP.OUTER_SAMPLE, KEY, applied.outer_sample)
+    clone.add_wrapper_with_key(WrappersMP.CALC_COND_BATCH, KEY, applied.calc_cond_batch)
+    return clone
+
+
+class _Applied:
+    """Wrappers of one model. They hold settings only: nothing of a run stays here.
+
+    Each condition's prediction is averaged by itself, before CFG, which is the same for a linear CFG; patches
+    after CFG see the canvas.
+    """
+
+    def __init__(self, model: object, layout: WindowLayout, per_batch: int) -> None:
+        self._inner_model, self._layout, self._per_batch = model.model, layout, per_batch
+
+    def prepare_sampling(self, executor, patcher, noise_shape, *args, **kwargs):
+        """Reserve memory for one batch of windows instead of the canvas."""
+        windows = self._windows(noise_shape[-2:])
+        row_shape = (*noise_shape[1:-2], *windows.window)
+        count = windows_per_batch(patcher, row_shape, noise_shape[0], len(windows), self._per_batch)
+        return executor(patcher, [count * noise_shape[0], *row_shape], *args, **kwargs)
+
+    def outer_sample(self, executor, *args, **kwargs):
+        """Give size conditioning the window's size before the host encodes it."""
+        set_window_size(executor.class_obj.conds, self._layout.window_width_px, self._layout.window_height_px)
+        return executor(*args, **kwargs)
+
+    def calc_cond_batch(self, executor, model, conds, x_in: Tensor, timestep: Tensor, model_options: dict):
+        """Predictions of the canvas [N, C, H, W], one for each condition, from its windows."""
+        if KEY in model_options.get("transformer_options", {}):
+            return executor(model, conds, x_in, timestep, model_options)  # a window of our own sampler
+        refuse_context_windows(model_options)
+        windows = self._windows(x_in.shape[-2:])
+        if len(windows) > 1:
+            refuse_spatial(dict(enumerate(conds)))
+        n = x_in.shape[0]
+        views = windows.project(x_in).unflatten(0, (-1, n))  # [V, N, C, h, w]
+        size = windows_per_batch(model.current_patcher, tuple(views.shape[2:]), n, len(windows), self._per_batch)
+        parts: list[list[Tensor]] = [[] for _ in conds]
+        for indices, real in batches(len(windows), size):
+            rows = Rows.grid(n, indices)
+            batch = views[list(indices)].flatten(0, 1)
+            outs = executor(model, conds, batch, timestep.repeat(len(indices)), _tagged(model_options, rows))
+            for part, out in zip(parts, outs, strict=True):
+                part.append(out[: real * n])
+        return [aggregate(windows, torch.cat(part)).to(x_in.dtype) for part in parts]
+
+    def _windows(self, size: tuple[int, int]) -> Windows:
+        return resolve_windows(self._layout, self._inner_model, torch.empty(1, 1, *size, device="meta"))
+
+
+def _tagged(model_options: dict, rows: Rows) -> dict:
+    """A shallow copy of the options that says which windows the batch holds."""
+    return {**model_options, "transformer_options": {**model_options.get("transformer_options", {}), KEY: rows}}

@@ -1,0 +1,76 @@
+"""Conditioning at the border of a window: what windows need to be told, and what they cannot carry yet."""
+
+from collections.abc import Iterable
+
+import comfy.conds
+
+SPATIAL_KEYS = {
+    "control": "a ControlNet",
+    "area": "an area (ConditioningSetArea)",
+    "mask": "a mask (ConditioningSetMask)",
+    "gligen": "GLIGEN boxes",
+    "reference_latents": "reference latents",
+}
+"""Conditioning that is tied to places on the canvas and would reach each window whole."""
+
+
+def refuse_spatial(conds: dict[str, list[dict]]) -> None:
+    """Raise ValueError for conditioning that windows would see in the wrong place.
+
+    conds: a guider's, after the host processed them. What is not spatial is broadcast to every window.
+    """
+    for role, entries in conds.items():
+        for entry in entries or ():
+            for key, name in SPATIAL_KEYS.items():
+                if entry.get(key) is not None:
+                    raise ValueError(_message(role, name))
+            for name, cond in entry.get("model_conds", {}).items():
+                if isinstance(cond, comfy.conds.CONDNoiseShape):
+                    raise ValueError(_message(role, f"an image-shaped input of the model ('{name}')"))
+
+
+def refuse_context_windows(model_options: dict) -> None:
+    """Raise ValueError when the host's own context windows would cut the canvas a second time."""
+    if model_options.get("context_handler") is not None:
+        raise ValueError(
+            "model: the host's context windows are set on this model and would cut our windows again; "
+            "remove the Context Windows node, or use it instead of this pack's windows"
+        )
+
+
+def with_window_size(conditioning: list, width_px: int, height_px: int) -> list:
+    """CONDITIONING whose size conditioning (SDXL's ``y``) is the window's, unless the user gave sizes."""
+    return [[tensor, {"width": width_px, "height": height_px, **options}] for tensor, options in conditioning]
+
+
+def set_window_size(conds: dict[str, list[dict]], width_px: int, height_px: int) -> None:
+    """The same for a guider's conds of one run, before the host processes them."""
+    for entry in _entries(conds):
+        entry.setdefault("width", width_px)
+        entry.setdefault("height", height_px)
+
+
+def encode_window_size(inner_model: object, conds: dict[str, list[dict]], width_px: int, height_px: int) -> None:
+    """The same after the host processed them: ``y`` is encoded again with the window's size.
+
+    The entries of one run are changed, never the user's CONDITIONING.
+    """
+    for role, entries in conds.items():
+        for entry in entries or ():
+            if "y" not in entry.get("model_conds", {}) or "width" in entry:
+                continue
+            device = entry["model_conds"]["y"].cond.device
+            size = {"width": width_px, "height": height_px, "device": device, "prompt_type": role}
+            adm = inner_model.encode_adm(**{**entry, **size})
+            entry["model_conds"] = {**entry["model_conds"], "y": comfy.conds.CONDRegular(adm)}
+
+
+def _entries(conds: dict[str, list[dict]]) -> Iterable[dict]:
+    return (entry for entries in conds.values() for entry in entries or ())
+
+
+def _message(role: str, name: str) -> str:
+    return (
+        f"{role}: this conditioning carries {name}, which belongs to places on the canvas; windows would each "
+        "see it in the wrong place, so it is refused. Remove it, or sample without windows"
+    )

@@ -1,0 +1,62 @@
+"""Gradients inside the host: the one file that leaves inference mode.
+
+The host runs nodes, and loads weights, under ``torch.inference_mode()``; autograd refuses to save such weights
+for a backward pass. Here each is replaced, for the time of one call, by an alias of the same storage: no copy,
+no memory, and the shared module is untouched before and after.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TypeVar
+
+import torch
+from torch import Tensor, nn
+
+T = TypeVar("T")
+
+
+@contextmanager
+def outside_inference() -> Iterator[None]:
+    """Leave inference mode; gradients are on only where the core asks for them."""
+    with torch.inference_mode(False), torch.no_grad():
+        yield
+
+
+def normal_tensor(x: Tensor) -> Tensor:
+    """A copy that autograd may save; call it outside inference mode."""
+    return x.clone() if x.is_inference() else x
+
+
+def has_backward(module: nn.Module) -> bool:
+    """Whether every weight can be aliased: quantised weights (tensor subclasses) cannot."""
+    return all(type(p) in (nn.Parameter, Tensor) for p in module.parameters())
+
+
+def differentiable_call(module: nn.Module, call: Callable[..., T], *args: object, **kwargs: object) -> T:
+    """call(*args, **kwargs) while the inference tensors of ``module`` are aliased by ordinary ones."""
+    aliases = {f"module.{name}": _alias(tensor) for name, tensor in _inference_tensors(module)}
+    if not aliases:
+        return call(*args, **kwargs)
+    return torch.func.functional_call(_Call(module, call), aliases, args, kwargs, tie_weights=False)
+
+
+class _Call(nn.Module):
+    """A module whose forward is any function that runs ``module``: what functional_call wants."""
+
+    def __init__(self, module: nn.Module, call: Callable[..., object]) -> None:
+        super().__init__()
+        self.module = module
+        self.call = call
+
+    def forward(self, *args: object, **kwargs: object) -> object:
+        return self.call(*args, **kwargs)
+
+
+def _inference_tensors(module: nn.Module) -> Iterator[tuple[str, Tensor]]:
+    for named in (module.named_parameters(remove_duplicate=False), module.named_buffers(remove_duplicate=False)):
+        yield from ((name, tensor) for name, tensor in named if tensor.is_inference())
+
+
+def _alias(tensor: Tensor) -> Tensor:
+    alias = torch.empty(0, dtype=tensor.dtype, device=tensor.device)
+    return alias.set_(tensor.untyped_storage(), tensor.storage_offset(), tensor.size(), tensor.stride())

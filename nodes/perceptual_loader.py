@@ -1,0 +1,42 @@
+"""Load Perceptual Model: the network that says how unlike two pictures look."""
+
+from comfy_api.latest import io
+
+from ..syncdiffusion_core.perceptual.files import load_perceptual
+from .host.perceptual import PerceptualModel
+from .host.perceptual_files import BUILT_IN, choices, resolve
+from .sockets import CATEGORY, Perceptual
+
+
+class LoadPerceptualModel(io.ComfyNode):
+    """A file, the built-in network or a download -> PERCEPTUAL_MODEL."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="SyncDiffusionLoadPerceptualModel",
+            display_name="Load Perceptual Model",
+            category=CATEGORY,
+            description=(
+                "Loads the network that guidance and Panorama Coherence compare pictures with, from models/perceptual. "
+                "Choosing a download fetches it once, checks its hash and keeps it there as safetensors."
+            ),
+            search_aliases=["lpips", "vgg", "alexnet", "squeezenet", "style loss", "perceptual"],
+            inputs=[
+                io.Combo.Input(
+                    "perceptual_name",
+                    options=choices(),
+                    default=BUILT_IN,
+                    tooltip="LPIPS vgg is the paper's network for real models. The built-in scene network belongs to "
+                    "the demo model. A download is made only when the graph runs with it chosen.",
+                )
+            ],
+            outputs=[
+                Perceptual.Output(display_name="perceptual_model", tooltip="For guidance and Panorama Coherence.")
+            ],
+        )
+
+    @classmethod
+    def execute(cls, perceptual_name) -> io.NodeOutput:
+        path = resolve(perceptual_name)
+        return io.NodeOutput(PerceptualModel.wrap(load_perceptual(path), path.name))

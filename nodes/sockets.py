@@ -1,0 +1,14 @@
+"""Socket types and the category of the pack's nodes."""
+
+from comfy_api.latest import io
+
+CATEGORY = "SyncDiffusion"
+
+Windows = io.Custom("SYNCDIFFUSION_WINDOWS")
+"""A core ``WindowLayout``: windows in pixels, resolved to latent cells in the sampler."""
+
+Guidance = io.Custom("SYNCDIFFUSION_GUIDANCE")
+"""A ``GuidanceSettings``."""
+
+Perceptual = io.Custom("SYNCDIFFUSION_PERCEPTUAL")
+"""A ``PerceptualModel``."""

@@ -1,0 +1,102 @@
+"""Small random models from the host's own classes: real networks, real sampling, no weights to download."""
+
+import comfy.latent_formats
+import comfy.model_base
+import comfy.model_patcher
+import comfy.sd
+import comfy.supported_models
+import torch
+
+CONTEXT = 32
+UNET = {
+    "image_size": 32,
+    "in_channels": 4,
+    "out_channels": 4,
+    "model_channels": 32,
+    "num_res_blocks": [1, 1],
+    "channel_mult": [1, 2],
+    "transformer_depth": [1, 1],
+    "transformer_depth_output": [1, 1, 1, 1],
+    "transformer_depth_middle": 1,
+    "context_dim": CONTEXT,
+    "use_spatial_transformer": True,
+    "num_head_channels": 16,
+    "legacy": False,
+    "dtype": torch.float32,
+}
+VAE_CONFIG = {
+    "double_z": True,
+    "z_channels": 4,
+    "resolution": 32,
+    "in_channels": 3,
+    "out_ch": 3,
+    "ch": 32,
+    "ch_mult": [1, 1, 1, 1],
+    "num_res_blocks": 1,
+    "attn_resolutions": [],
+    "dropout": 0.0,
+}
+
+
+def randomise(module: torch.nn.Module, seed: int) -> None:
+    """Fill the weights that the host's operations leave uninitialised; scaled so that outputs stay near 1."""
+    generator = torch.Generator().manual_seed(seed)
+    for parameter in module.parameters():
+        values = torch.randn(parameter.shape, generator=generator)
+        fan_in = parameter[0].numel() if parameter.ndim > 1 else 1
+        parameter.data = values * 0.1 + 1 if parameter.ndim == 1 else values / fan_in**0.5
+    for name, parameter in module.named_parameters():
+        if name.endswith("bias"):
+            parameter.data = parameter.data * 0
+
+
+@torch.inference_mode()
+def unet_model(model_type: comfy.model_base.ModelType, seed: int = 0, **unet) -> comfy.model_patcher.ModelPatcher:
+    """A UNet of the SD family; weights are inference tensors, as the host's loaders leave them."""
+
+    class Config(comfy.supported_models.SD15):
+        unet_extra_config: dict = {}
+
+    base = comfy.model_base.BaseModel(Config({**UNET, **unet}), model_type)
+    randomise(base.diffusion_model, seed)
+    return patcher(base)
+
+
+@torch.inference_mode()
+def sdxl_model(seed: int = 0) -> comfy.model_patcher.ModelPatcher:
+    """A small SDXL: its size conditioning (y) is the real one."""
+
+    class Config(comfy.supported_models.SDXL):
+        unet_extra_config: dict = {}
+
+    config = Config({**UNET, "adm_in_channels": 1280 + 6 * 256, "num_classes": "sequential"})
+    base = comfy.model_base.SDXL(config)
+    randomise(base.diffusion_model, seed)
+    return patcher(base)
+
+
+def patcher(base: comfy.model_base.BaseModel) -> comfy.model_patcher.ModelPatcher:
+    """As the host wraps a loaded model."""
+    cpu = torch.device("cpu")
+    return comfy.model_patcher.ModelPatcher(base, load_device=cpu, offload_device=cpu)
+
+
+@torch.inference_mode()
+def small_vae(seed: int = 1) -> comfy.sd.VAE:
+    """A small AutoencoderKL of SD's kind, with random weights."""
+    source = comfy.ldm.models.autoencoder.AutoencoderKL(ddconfig=VAE_CONFIG, embed_dim=4)
+    randomise(source, seed)
+    params = {"ddconfig": VAE_CONFIG, "embed_dim": 4}
+    return comfy.sd.VAE(sd=source.state_dict(), config={"params": params}, dtype=torch.float32)
+
+
+def conditioning(seed: int, **options) -> list:
+    """CONDITIONING of random tokens."""
+    generator = torch.Generator().manual_seed(seed)
+    pooled = torch.randn(1, 1280, generator=generator)
+    return [[torch.randn(1, 8, CONTEXT, generator=generator), {"pooled_output": pooled, **options}]]
+
+
+def empty_latent(width_px: int, height_px: int, batch: int = 1) -> dict:
+    """As EmptyLatentImage makes it."""
+    return {"samples": torch.zeros(batch, 4, height_px // 8, width_px // 8), "downscale_ratio_spacial": 8}

@@ -1,0 +1,110 @@
+"""What is given to our nodes behaves the same afterwards, and nothing stays behind."""
+
+import gc
+import hashlib
+import subprocess
+import sys
+import weakref
+from pathlib import Path
+
+import torch
+
+PACK_ROOT = Path(__file__).parents[2]
+
+
+def digest(module: torch.nn.Module) -> str:
+    """Hash of all weights and buffers, names, dtypes and types included."""
+    state = hashlib.sha256()
+    for name, tensor in [*module.named_parameters(), *module.named_buffers()]:
+        state.update(f"{name} {tensor.dtype} {type(tensor).__name__} {tensor.is_inference()}".encode())
+        state.update(tensor.detach().clone().cpu().numpy().tobytes())
+    return state.hexdigest()
+
+
+@torch.inference_mode()
+def decode(vae, latent: torch.Tensor) -> torch.Tensor:
+    """The host's plain decode, as its nodes call it."""
+    return vae.decode(latent)
+
+
+def test_model_and_vae_are_the_same_before_and_after(
+    models, vae, perceptual, ksampler, panorama, windows, guidance, run_node
+):
+    model = models["eps"]
+    modules = [model.model, vae.first_stage_model, perceptual.network]
+    hashes, render = [digest(m) for m in modules], ksampler(model)
+    decoded = decode(vae, render)
+    options = repr(model.model_options)
+    for gradient in ("through the model", "forward only"):
+        guide = guidance(weight=200.0, end_percent=1.0, gradient=gradient)
+        panorama(model, windows(64, 32), guidance=guide, steps=3)
+    run_node("SyncDiffusionApplyWindows", model=model, windows=windows(64, 32))
+    assert [digest(m) for m in modules] == hashes
+    assert repr(model.model_options) == options
+    assert torch.equal(ksampler(model), render)
+    assert torch.equal(decode(vae, render), decoded)
+
+
+def host_functions() -> dict[str, int]:
+    """Identity of every function and class attribute of the host's modules that peers replace."""
+    found = {}
+    for name, module in list(sys.modules.items()):
+        if module is None or not name.startswith(("comfy.", "nodes", "execution", "latent_preview")):
+            continue
+        for key, value in vars(module).items():
+            if callable(value):
+                found[f"{name}.{key}"] = id(value)
+                if isinstance(value, type) and value.__module__ == name:
+                    found.update({f"{name}.{key}.{k}": id(v) for k, v in vars(value).items() if callable(v)})
+    return found
+
+
+def test_nothing_of_the_host_is_replaced(models, panorama, windows, guidance):
+    before = host_functions()
+    panorama(models["eps"], windows(64, 32), guidance=guidance(weight=200.0, end_percent=1.0), steps=2)
+    after = host_functions()
+    assert {key: after[key] for key in before} == before
+
+
+def test_running_twenty_times_leaves_nothing(models, panorama, windows, guidance):
+    def run():
+        panorama(models["eps"], windows(64, 64), guidance=guidance(weight=200.0, end_percent=1.0), steps=1)
+
+    def tensors() -> int:
+        gc.collect()
+        return sum(1 for thing in gc.get_objects() if isinstance(thing, torch.Tensor))
+
+    run()
+    before = tensors()
+    for _ in range(20):
+        run()
+    assert tensors() <= before + 2
+
+
+def test_a_windowed_clone_dies_with_its_graph(models, windows, run_node):
+    clone = run_node("SyncDiffusionApplyWindows", model=models["eps"], windows=windows(64, 32))[0]
+    gone = weakref.ref(clone)
+    del clone
+    gc.collect()
+    assert gone() is None
+
+
+def test_importing_the_pack_is_quick_and_leaves_lpips_out(host):
+    code = f"""
+import sys, time, asyncio
+sys.path.insert(0, {str(host.folder)!r})
+from comfy.cli_args import args
+args.cpu = True
+args.base_directory = {str(host.base)!r}
+import nodes, server  # as the host's main has them before custom nodes
+started = time.process_time()
+assert asyncio.run(nodes.load_custom_node({str(PACK_ROOT)!r}))
+print(time.process_time() - started, "lpips" in sys.modules)
+"""
+    best = 1e9
+    for _ in range(2):
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+        seconds, with_lpips = done.stdout.split()[-2:]
+        best = min(best, float(seconds))
+        assert with_lpips == "False"
+    assert best < 0.5
