@@ -67,9 +67,11 @@ DOWNLOADS = {
 
 
 def choices() -> list[str]:
-    """What the loader offers: the built-in network, the user's files, and downloads not made yet."""
-    files = folder_paths.get_filename_list(FOLDER)
-    return [BUILT_IN, *files, *(name for name, download in DOWNLOADS.items() if download.file not in files)]
+    """What the loader offers: the built-in network, the user's files, and every download.
+
+    A download that was made stays in the list, and stands for its file: workflows saved with it remain valid.
+    """
+    return [BUILT_IN, *folder_paths.get_filename_list(FOLDER), *DOWNLOADS]
 
 
 def resolve(choice: str) -> Path:

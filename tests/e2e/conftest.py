@@ -3,16 +3,10 @@
 from __future__ import annotations
 
 import importlib.util
-import os
 from pathlib import Path
 from types import ModuleType
 
 import pytest
-
-# Whole runs over HTTP and in the browser. They have not been seen to finish on a quiet machine yet, so they run on
-# request only: SYNCDIFFUSION_SLOW=1 python scripts/test.py tests/e2e
-if os.environ.get("SYNCDIFFUSION_SLOW") != "1":
-    collect_ignore = ["test_http.py", "test_browser.py", "test_workflows.py"]
 
 
 @pytest.fixture(scope="session")

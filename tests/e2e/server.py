@@ -58,6 +58,8 @@ def comfy_server(host_tests: Any) -> Iterator[ComfyServer]:
     options = [] if os.environ.get("SYNCDIFFUSION_TEST_DEVICE") == "gpu" else ["--cpu"]
     before = _files(host_tests.found.folder)
     with running(host_tests.found, Path(sys.executable), options) as server:
+        # Otherwise the templates open by themselves, at a moment of their own.
+        client.Client(server).request("/settings/Comfy.TutorialCompleted", True)
         yield ComfyServer(server.url, client.Client(server), server.output, server.log, before)
 
 
@@ -77,8 +79,9 @@ class Page:
         self.page.evaluate("workflow => window.app.loadGraphData(workflow)", workflow)
 
     def prompt(self) -> dict:
-        """The API-format graph that the interface would send now."""
-        return self.page.evaluate("async () => (await window.app.graphToPrompt()).output")
+        """The API-format graph that the interface would send now, without the nodes' titles."""
+        graph = self.page.evaluate("async () => (await window.app.graphToPrompt()).output")
+        return {node_id: {key: node[key] for key in ("inputs", "class_type")} for node_id, node in graph.items()}
 
     def queue(self) -> None:
         """Presses Queue."""

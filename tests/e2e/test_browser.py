@@ -187,7 +187,8 @@ class TestQueued:
 )
 def test_search_finds_nodes_by_alias(tab, words, names):
     tab.page.evaluate("() => window.app.graph.clear()")
-    box = tab.page.get_by_role("search").locator("input")
+    box = tab.page.get_by_role("combobox", name="Add a node...")
+    box.wait_for(state="hidden")  # an earlier one leaves slowly
     for _ in range(5):  # on a busy machine two clicks may come too far apart
         tab.page.mouse.dblclick(400, 500)
         with contextlib.suppress(running_late()):

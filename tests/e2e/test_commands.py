@@ -30,7 +30,8 @@ if os.name == "posix":  # elsewhere there is no signal that stands for Ctrl-C
     def test_stopped_demo_leaves_no_server_behind(host_tests, tmp_path, name):
         env = {**os.environ, "COMFYUI_PATH": str(host_tests.found.folder), "TMPDIR": str(tmp_path)}
         command = [sys.executable, str(ROOT / "scripts" / "demo.py"), "--out", str(tmp_path / "out")]
-        with subprocess.Popen(command, env=env, stdout=subprocess.PIPE, text=True) as demo:
+        pipe = subprocess.PIPE
+        with subprocess.Popen(command, env=env, stdout=pipe, text=True, preexec_fn=hear_ctrl_c) as demo:
             log = wait_for(lambda: next(tmp_path.glob("syncdiffusion-*/comfyui.log"), None))
             wait_for(lambda: log.read_text())
             demo.send_signal(getattr(signal, name))
@@ -39,6 +40,11 @@ if os.name == "posix":  # elsewhere there is no signal that stands for Ctrl-C
         if name != "SIGKILL":  # which leaves nobody to tidy up
             assert demo.returncode == 128 + getattr(signal, name), output
             assert not list(tmp_path.glob("syncdiffusion-*"))
+
+
+def hear_ctrl_c() -> None:
+    """In a child process: a shell that runs the tests in the background has them ignore Ctrl-C."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def wait_for(condition, seconds: float = 120):
