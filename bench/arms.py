@@ -2,12 +2,13 @@
 
 from dataclasses import dataclass
 
+from demo.palettes import BIOMES
+
 TUNING_SEEDS = range(100_000, 100_064)
 """Every setting was chosen on these; the table never uses them."""
 TABLE_SEEDS = range(64)
 CURVE_SEEDS = range(24)
 """The part of the table's seeds on which the weight is varied."""
-BIOMES = ("mountains", "forest", "desert", "lake", "meadow")
 
 
 @dataclass(frozen=True)

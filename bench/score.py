@@ -8,10 +8,10 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from bench.arms import BIOMES, Arm
+from bench.arms import Arm
 from bench.generate import picture
-from demo.judge import load_judge
-from demo.palettes import TIMES
+from demo.judge import agreement, load_judge, times_of_day
+from demo.palettes import BIOMES, TIMES
 from demo.scenes import render
 from syncdiffusion_core.metrics.coherence import mean_of_pairs, side_by_side
 from syncdiffusion_core.perceptual.distance import pairwise
@@ -49,8 +49,7 @@ def score(arm: Arm, folder: Path) -> Scores:
     rows = []
     for seed in arm.seeds:
         windows = side_by_side(load_picture(picture(folder, arm, seed)), WINDOW)  # [W, 3, h, w]
-        times = judge.logits(windows)[0].argmax(dim=1)
-        majority = times.bincount(minlength=len(TIMES)).max() / len(times)
+        majority = agreement(times_of_day(judge, windows))
         intra = mean_of_pairs(pairwise(judge, judge.features(windows)))
         variance = windows.flatten(2).var(dim=2).mean()
         rows.append((majority, majority == 1, torch.tensor(intra), variance, judge.embedding(windows)))

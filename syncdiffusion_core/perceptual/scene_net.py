@@ -11,10 +11,10 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-TIMES, BIOMES = 5, 5
-EPS = 1e-10
+from .distance import Features
+from .unit_features import lpips_distance, unit_normalise
 
-Features = tuple[torch.Tensor, ...]
+TIMES, BIOMES = 5, 5
 
 
 class ConvStage(nn.Module):
@@ -67,15 +67,11 @@ class SceneNet(nn.Module):
 
     def features(self, image: torch.Tensor) -> Features:
         """Activations of unit length over channels at each place."""
-        return tuple(t / (t.square().sum(dim=1, keepdim=True) + EPS).sqrt() for t in self.taps(image))
+        return tuple(unit_normalise(tap) for tap in self.taps(image))
 
     def distance(self, features: Features, anchor: Features) -> torch.Tensor:
         """Sum over stages of the spatial mean of the weighted squared difference; [N], the anchor's batch N or 1."""
-        terms = [
-            ((f - a).square() * lin[:, None, None]).sum(dim=1).mean(dim=(1, 2))
-            for f, a, lin in zip(features, anchor, self.lin, strict=True)
-        ]
-        return torch.stack(terms).sum(dim=0)
+        return lpips_distance(features, anchor, self.lin)
 
     def embedding(self, image: torch.Tensor) -> torch.Tensor:
         """Last stage averaged over the picture, [N, D]."""
