@@ -103,14 +103,14 @@ def test_a_click_on_a_template_opens_it(tab, graphs):
 
 
 class Run:
-    """The demo workflow queued from the interface, with few steps; what the interface heard and shows."""
+    """A workflow queued from the interface, with few steps; what the interface heard and shows."""
 
     MESSAGES = ("executed", "progress_text", "execution_success", "execution_error", "b_preview")
     ENDS = ("execution_success", "execution_error")
 
-    def __init__(self, tab, graphs) -> None:
+    def __init__(self, tab, graphs, name: str) -> None:
         self._tab = tab
-        tab.load(graphs.workflow("SyncDiffusion demo"))
+        tab.load(graphs.workflow(name))
         tab.page.evaluate(
             "values => { for (const n of window.app.graph._nodes) for (const w of n.widgets ?? [])"
             " if (w.name in values) w.value = values[w.name] }",
@@ -140,7 +140,7 @@ class Run:
 @pytest.fixture(scope="module")
 def run(interface, graphs):
     interface.close_dialogs()
-    return Run(interface, graphs)
+    return Run(interface, graphs, "SyncDiffusion demo")
 
 
 class TestQueued:
@@ -173,6 +173,14 @@ class TestQueued:
     def test_shows_figures_and_trace(self, run):
         assert "intra distance" in json.dumps(run.of("executed"))
         assert "loss" in run.node("Guided steps", "n.widgets[0].value")
+
+
+@pytest.mark.parametrize("name", ["SyncDiffusion SamplerCustomAdvanced", "SyncDiffusion loop panorama"])
+def test_the_others_with_the_demo_model_finish_too(tab, graphs, name):
+    run = Run(tab, graphs, name)
+    assert not run.of("execution_error")
+    assert run.of("progress_text"), "no step was guided"
+    assert any(detail["output"].get("images") for detail in run.of("executed"))
 
 
 @pytest.mark.parametrize(
