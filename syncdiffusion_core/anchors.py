@@ -17,7 +17,10 @@ class AnchorKind(str, Enum):
 
 @dataclass(frozen=True)
 class Anchor:
-    """An anchor; index counts windows from the top left, image is [1 or N, 3, H, W] in [0, 1]."""
+    """An anchor; index counts windows from the top left, image is [1 or N, 3, H, W] in [0, 1].
+
+    The centre is the paper's, of windows in a row; that of a grid is ``Windows.centre``, given as an index.
+    """
 
     kind: AnchorKind = AnchorKind.CENTRE
     index: int = 0

@@ -38,8 +38,8 @@ def official_sigmas(steps: int) -> list[float]:
 
     The last level is sigma = sqrt((1 - ab_0) / ab_0) = .0292, not 0.
     """
-    if TRAIN_STEPS % steps:
-        raise ValueError(f"steps must divide {TRAIN_STEPS}, got {steps}; use 10, 20, 25, 40 or 50")
+    if not 1 <= steps < TRAIN_STEPS or TRAIN_STEPS % steps:
+        raise ValueError(f"steps must divide {TRAIN_STEPS} and be fewer, got {steps}; use 10, 20, 25, 40 or 50")
     timesteps = [1 + k * (TRAIN_STEPS // steps) for k in reversed(range(steps))] + [0]
     ab = alphas_cumprod()
     return [math.sqrt((1 - ab[t].item()) / ab[t].item()) for t in timesteps]

@@ -9,7 +9,7 @@ import comfy.utils
 import torch
 from torch import Tensor
 
-from ...syncdiffusion_core.anchors import Anchor
+from ...syncdiffusion_core.anchors import Anchor, AnchorKind
 from ...syncdiffusion_core.guidance import GuidanceTrace, PerceptualGuidance
 from ...syncdiffusion_core.pullbacks import Gradient
 from ...syncdiffusion_core.sampling import sample
@@ -229,7 +229,9 @@ class _Run:
         return Gradient.FORWARD_ONLY
 
     def _fitted_anchor(self, anchor: Anchor) -> Anchor:
-        """The anchor with its picture, if it has one, scaled and cropped to a window."""
+        """The anchor on this canvas: its picture scaled and cropped to a window, the middle of a grid found."""
+        if anchor.kind is AnchorKind.CENTRE:
+            return Anchor(AnchorKind.INDEX, self.windows.centre)
         if anchor.image is None:
             return anchor
         size = (self.plan.layout.window_width_px, self.plan.layout.window_height_px)

@@ -80,6 +80,12 @@ class Windows:
     def __len__(self) -> int:
         return len(self.origins)
 
+    @property
+    def centre(self) -> int:
+        """Index of the middle window of the middle row: the official ``len // 2`` where there is one row."""
+        columns = len({left for _, left in self.origins})
+        return len(self) // columns // 2 * columns + columns // 2
+
     def project(self, canvas: Tensor) -> Tensor:
         """Crop: canvas [N, C, ..., H, W] -> views [V*N, C, ..., h, w]."""
         lead = canvas.shape[:-2]

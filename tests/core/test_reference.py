@@ -175,6 +175,7 @@ def test_the_official_schedule_by_its_numbers():
     assert sigmas == sorted(sigmas, reverse=True)
 
 
-def test_steps_that_do_not_divide_the_training_schedule_are_refused():
-    with pytest.raises(ValueError, match=r"steps must divide 1000, got 30; use .*50"):
-        reference.official_sigmas(30)
+@pytest.mark.parametrize("steps", [30, 0, -10, 1000])
+def test_steps_that_do_not_divide_the_training_schedule_are_refused(steps):
+    with pytest.raises(ValueError, match=rf"steps must divide 1000 and be fewer, got {steps}; use .*50"):
+        reference.official_sigmas(steps)

@@ -83,6 +83,13 @@ def test_windows_are_counted_from_the_top_left_row_by_row():
     assert windows.origins == ((0, 0), (0, 2), (0, 4), (2, 0), (2, 2), (2, 4))
 
 
+@pytest.mark.parametrize(
+    ("canvas", "centre"), [((2, 2), 0), ((2, 8), 2), ((2, 10), 2), ((8, 2), 2), ((4, 8), 6), ((6, 6), 4), ((8, 6), 7)]
+)
+def test_the_centre_of_a_grid_is_the_middle_of_its_middle_row(canvas, centre):
+    assert layout((2, 2), (2, 2)).resolve(canvas, 1).centre == centre
+
+
 def test_the_papers_panorama_has_21_windows():
     windows = layout((64, 64), (16, 16), px=8).resolve((64, 384), 8)
     assert len(windows) == 21

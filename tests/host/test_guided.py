@@ -176,6 +176,14 @@ def test_anchors(guided, windows):
     assert not torch.equal(pictures["centre window"], pictures["reference image"])
 
 
+def test_the_centre_of_a_grid_with_an_even_number_of_rows(guided, small):
+    """Two rows of three windows: the middle one of the second row, not its first."""
+    canvas = small.empty_latent(192, 128)
+    centre = guided(guide={"anchor": "centre window"}, latent_image=canvas)[0]["samples"]
+    indexed = guided(guide={"anchor": "window by index", "anchor_index": 4}, latent_image=canvas)[0]["samples"]
+    assert torch.equal(centre, indexed)
+
+
 def test_leftover_noise_can_be_continued(guided, models, windows, guidance, panorama, small):
     whole = guided(steps=6)[0]
     first = guided(steps=6, end_at_step=3, return_with_leftover_noise=True)[0]
