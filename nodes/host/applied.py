@@ -7,10 +7,13 @@ from torch import Tensor
 from ...syncdiffusion_core.denoiser import Rows, batches
 from ...syncdiffusion_core.views.view_set import aggregate
 from ...syncdiffusion_core.views.windows import WindowLayout, Windows
-from .conditioning import refuse_context_windows, refuse_spatial, set_window_size
-from .denoiser import KEY
+from .conditioning import refuse_context_windows, set_window_size
 from .memory import windows_per_batch
 from .sampler import resolve_windows
+from .slicing import Slicer
+from .tags import KEY, tagged
+
+SLICER = "syncdiffusion_slicer"
 
 
 def apply_windows(model: object, layout: WindowLayout, per_batch: int) -> object:
@@ -42,19 +45,23 @@ class _Applied:
         count = windows_per_batch(patcher, row_shape, noise_shape[0], len(windows), self._per_batch)
         return executor(patcher, [count * noise_shape[0], *row_shape], *args, **kwargs)
 
-    def outer_sample(self, executor, *args, **kwargs):
-        """Give size conditioning the window's size before the host encodes it."""
-        set_window_size(executor.class_obj.conds, self._layout.window_width_px, self._layout.window_height_px)
-        return executor(*args, **kwargs)
+    def outer_sample(self, executor, noise: Tensor, *args, **kwargs):
+        """Give size conditioning the window's size before the host encodes it, and the run its slicer."""
+        guider = executor.class_obj
+        set_window_size(guider.conds, self._layout.window_width_px, self._layout.window_height_px)
+        guider.model_options.setdefault("transformer_options", {})[SLICER] = Slicer(self._windows(noise.shape[-2:]))
+        return executor(noise, *args, **kwargs)
 
     def calc_cond_batch(self, executor, model, conds, x_in: Tensor, timestep: Tensor, model_options: dict):
         """Predictions of the canvas [N, C, H, W], one for each condition, from its windows."""
-        if KEY in model_options.get("transformer_options", {}):
+        run = model_options.get("transformer_options", {})
+        if KEY in run:
             return executor(model, conds, x_in, timestep, model_options)  # a window of our own sampler
         refuse_context_windows(model_options)
         windows = self._windows(x_in.shape[-2:])
-        if len(windows) > 1:
-            refuse_spatial(dict(enumerate(conds)))
+        if len(windows) == 1:
+            return executor(model, conds, x_in, timestep, model_options)
+        slicer = run.get(SLICER) or Slicer(windows)  # none where a node samples past the guider
         n = x_in.shape[0]
         views = windows.project(x_in).unflatten(0, (-1, n))  # [V, N, C, h, w]
         size = windows_per_batch(model.current_patcher, tuple(views.shape[2:]), n, len(windows), self._per_batch)
@@ -62,15 +69,11 @@ class _Applied:
         for indices, real in batches(len(windows), size):
             rows = Rows.grid(n, indices)
             batch = views[list(indices)].flatten(0, 1)
-            outs = executor(model, conds, batch, timestep.repeat(len(indices)), _tagged(model_options, rows))
+            levels = timestep.repeat(len(indices))
+            outs = slicer.calc_cond_batch(executor, model, conds, batch, levels, tagged(model_options, rows))
             for part, out in zip(parts, outs, strict=True):
                 part.append(out[: real * n])
         return [aggregate(windows, torch.cat(part)).to(x_in.dtype) for part in parts]
 
     def _windows(self, size: tuple[int, int]) -> Windows:
         return resolve_windows(self._layout, self._inner_model, torch.empty(1, 1, *size, device="meta"))
-
-
-def _tagged(model_options: dict, rows: Rows) -> dict:
-    """A shallow copy of the options that says which windows the batch holds."""
-    return {**model_options, "transformer_options": {**model_options.get("transformer_options", {}), KEY: rows}}

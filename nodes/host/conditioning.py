@@ -1,32 +1,8 @@
-"""Conditioning at the border of a window: what windows need to be told, and what they cannot carry yet."""
+"""What windows need to be told of their size, and the host's windows, which exclude ours."""
 
 from collections.abc import Iterable
 
 import comfy.conds
-
-SPATIAL_KEYS = {
-    "control": "a ControlNet",
-    "area": "an area (ConditioningSetArea)",
-    "mask": "a mask (ConditioningSetMask)",
-    "gligen": "GLIGEN boxes",
-    "reference_latents": "reference latents",
-}
-"""Conditioning that is tied to places on the canvas and would reach each window whole."""
-
-
-def refuse_spatial(conds: dict[str, list[dict]]) -> None:
-    """Raise ValueError for conditioning that windows would see in the wrong place.
-
-    conds: a guider's, after the host processed them. What is not spatial is broadcast to every window.
-    """
-    for role, entries in conds.items():
-        for entry in entries or ():
-            for key, name in SPATIAL_KEYS.items():
-                if entry.get(key) is not None:
-                    raise ValueError(_message(role, name))
-            for name, cond in entry.get("model_conds", {}).items():
-                if isinstance(cond, comfy.conds.CONDNoiseShape):
-                    raise ValueError(_message(role, f"an image-shaped input of the model ('{name}')"))
 
 
 def refuse_context_windows(model_options: dict) -> None:
@@ -67,10 +43,3 @@ def encode_window_size(inner_model: object, conds: dict[str, list[dict]], width_
 
 def _entries(conds: dict[str, list[dict]]) -> Iterable[dict]:
     return (entry for entries in conds.values() for entry in entries or ())
-
-
-def _message(role: str, name: str) -> str:
-    return (
-        f"{role}: this conditioning carries {name}, which belongs to places on the canvas; windows would each "
-        "see it in the wrong place, so it is refused. Remove it, or sample without windows"
-    )

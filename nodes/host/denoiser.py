@@ -7,29 +7,34 @@ from comfy.patcher_extension import WrappersMP, add_wrapper_with_key
 from torch import Tensor
 
 from ...syncdiffusion_core.denoiser import Rows
+from .control import has_control, keep_skips
 from .gradients import differentiable_call
-
-KEY = "syncdiffusion"
-"""Of our wrappers, and of the entry in ``transformer_options`` that says which windows a batch holds."""
+from .slicing import Slicer
+from .tags import KEY, tagged
 
 
 class HostDenoiser:
     """Calls a guider on windows: CFG, hooks and patches are the host's own.
 
     Each call gets its own copy of the model options, in which ``transformer_options["syncdiffusion"]`` holds
-    the rows; nothing is left on the model.
+    the rows, and in which every condition is cut to them; nothing is left on the model. slicer: None for one
+    window over the whole canvas.
     """
 
-    def __init__(self, guider: object, model_options: dict, seed: int | None) -> None:
-        self.guider, self.model_options, self.seed = guider, model_options, seed
+    def __init__(self, guider: object, model_options: dict, seed: int | None, slicer: Slicer | None) -> None:
+        self.guider, self.model_options, self.seed, self.slicer = guider, model_options, seed, slicer
 
     def __call__(self, x: Tensor, sigma: float, rows: Rows) -> Tensor:
         """x [R, C, …, h, w] in the sampler's space -> x0; raises the host's interrupt when the user asked."""
         comfy.model_management.throw_exception_if_processing_interrupted()
-        options = comfy.model_patcher.create_model_options_clone(self.model_options)
-        options.setdefault("transformer_options", {})[KEY] = rows
+        options = tagged(comfy.model_patcher.create_model_options_clone(self.model_options), rows)
+        if self.slicer is not None:
+            cut = self.slicer.calc_cond_batch
+            add_wrapper_with_key(WrappersMP.CALC_COND_BATCH, KEY, cut, options, is_model_options=True)
         if x.requires_grad:
             add_wrapper_with_key(WrappersMP.APPLY_MODEL, KEY, self._differentiable, options, is_model_options=True)
+            if has_control(self.guider.conds):
+                keep_skips(options)
         levels = torch.full((len(rows),), sigma, device=x.device, dtype=torch.float32)
         return self.guider(x, levels, model_options=options, seed=self.seed)
 

@@ -40,6 +40,21 @@ def differentiable_call(module: nn.Module, call: Callable[..., T], *args: object
     return torch.func.functional_call(_Call(module, call), aliases, args, kwargs, tie_weights=False)
 
 
+class Differentiable:
+    """A module of the host in the place of itself, that autograd can run through; its attributes are its own."""
+
+    def __init__(self, module: nn.Module) -> None:
+        self._module = module
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self._module, name)
+
+    def __call__(self, *args: object, **kwargs: object) -> object:
+        if not torch.is_grad_enabled():
+            return self._module(*args, **kwargs)
+        return differentiable_call(self._module, self._module, *args, **kwargs)
+
+
 class _Call(nn.Module):
     """A module whose forward is any function that runs ``module``: what functional_call wants."""
 

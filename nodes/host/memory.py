@@ -3,7 +3,7 @@
 import comfy.model_management
 from comfy.patcher_extension import WrappersMP
 
-from .denoiser import KEY
+from .tags import KEY
 
 HEADROOM = 1.5  # the host's own factor between its estimate and what it asks to be free
 BACKWARD_FACTOR = 4.0  # activations kept for a backward pass against a forward pass's peak (measured on SD shapes)

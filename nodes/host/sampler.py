@@ -15,7 +15,7 @@ from ...syncdiffusion_core.pullbacks import Gradient
 from ...syncdiffusion_core.sampling import sample
 from ...syncdiffusion_core.schedule import Clock
 from ...syncdiffusion_core.views.windows import WindowLayout, Windows
-from .conditioning import encode_window_size, refuse_context_windows, refuse_spatial
+from .conditioning import encode_window_size, refuse_context_windows
 from .decoder import HostDecoder
 from .denoiser import HostDenoiser
 from .guidance import GuidanceSettings, HostGuidance, missing_backward
@@ -23,6 +23,7 @@ from .memory import AUTOMATIC, guided_windows_per_batch, load_together, windows_
 from .perceptual import HostDistance
 from .process import host_process, percent_of_sigma
 from .progress import say
+from .slicing import Slicer
 from .windowed import Mover, WindowedGuider, WindowedModel
 
 HALF_PRECISION_SCALE = 2.0**12
@@ -119,14 +120,17 @@ class _Run:
         self.batch_size = windows_per_batch(
             self.patcher, self.row_shape, self.n_samples, len(self.windows), plan.windows_per_batch
         )
-        self.denoiser = HostDenoiser(self.guider, extra_args.get("model_options", {}), extra_args.get("seed"))
+        self.slicer = Slicer(self.windows) if len(self.windows) > 1 else None
+        self.denoiser = HostDenoiser(
+            self.guider, extra_args.get("model_options", {}), extra_args.get("seed"), self.slicer
+        )
         self.guidance = self._make_guidance()
 
     def sample(self, x: Tensor, callback: Callable | None, disable: bool | None) -> Tensor:
         """The canvas at the last sigma."""
         if self.guidance is not None and self._ours():
             return self._reference(x, callback)
-        guider = WindowedGuider(self.guider, self.windows, self.batch_size)
+        guider = WindowedGuider(self.guider, self.windows, self.batch_size, self.slicer)
         inner = self.plan.inner
         return inner.sampler_function(
             WindowedModel(self.model, guider, self._mover()),
@@ -175,7 +179,6 @@ class _Run:
         refuse_context_windows(self.extra_args.get("model_options", {}))
         if len(self.windows) == 1:
             return
-        refuse_spatial(self.guider.conds)
         layout = self.plan.layout
         encode_window_size(self.inner_model, self.guider.conds, layout.window_width_px, layout.window_height_px)
 

@@ -16,20 +16,21 @@ from ...syncdiffusion_core.views.view_set import aggregate
 from ...syncdiffusion_core.views.windows import Windows
 from .denoiser import HostDenoiser
 from .guidance import HostGuidance
+from .slicing import Slicer
 
 
 class WindowedGuider:
     """A guider whose prediction of a canvas is the mean of its windows' (MultiDiffusion, Eq. 12)."""
 
-    def __init__(self, guider: object, windows: Windows, batch_size: int) -> None:
-        self._guider, self._windows, self._batch_size = guider, windows, batch_size
+    def __init__(self, guider: object, windows: Windows, batch_size: int, slicer: Slicer | None) -> None:
+        self._guider, self._windows, self._batch_size, self._slicer = guider, windows, batch_size, slicer
 
     def __getattr__(self, name: str) -> object:
         return getattr(self._guider, name)
 
     def __call__(self, x: Tensor, sigma: Tensor, model_options: dict, seed: int | None = None) -> Tensor:
         """x [N, C, H, W], one sigma for all samples -> x0."""
-        denoiser = HostDenoiser(self._guider, model_options, seed)
+        denoiser = HostDenoiser(self._guider, model_options, seed, self._slicer)
         views = self._windows.project(x)
         x0 = denoise_views(denoiser, views, float(sigma.flatten()[0]), x.shape[0], self._batch_size)
         return aggregate(self._windows, x0).to(x.dtype)

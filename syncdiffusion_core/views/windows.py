@@ -6,6 +6,7 @@ windows start at 0, stride, 2*stride, … below the canvas length, and run over 
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -85,6 +86,15 @@ class Windows:
         """Index of the middle window of the middle row: the official ``len // 2`` where there is one row."""
         columns = len({left for _, left in self.origins})
         return len(self) // columns // 2 * columns + columns // 2
+
+    def subset(self, views: Sequence[int], scale: int = 1) -> "Windows":
+        """Some of the windows, in that order; over a canvas of ``scale`` times as many cells if asked."""
+
+        def scaled(size: tuple[int, int]) -> tuple[int, int]:
+            return scale * size[0], scale * size[1]
+
+        origins = tuple(scaled(self.origins[view]) for view in views)
+        return Windows(scaled(self.canvas), scaled(self.window), origins, self.blend)
 
     def project(self, canvas: Tensor) -> Tensor:
         """Crop: canvas [N, C, ..., H, W] -> views [V*N, C, ..., h, w]."""

@@ -1,10 +1,14 @@
 """Small random models from the host's own classes: real networks, real sampling, no weights to download."""
 
+import comfy.cldm.cldm
+import comfy.controlnet
 import comfy.latent_formats
 import comfy.model_base
 import comfy.model_patcher
+import comfy.ops
 import comfy.sd
 import comfy.supported_models
+import comfy.t2i_adapter.adapter
 import torch
 
 CONTEXT = 32
@@ -100,3 +104,42 @@ def conditioning(seed: int, **options) -> list:
 def empty_latent(width_px: int, height_px: int, batch: int = 1) -> dict:
     """As EmptyLatentImage makes it."""
     return {"samples": torch.zeros(batch, 4, height_px // 8, width_px // 8), "downscale_ratio_spacial": 8}
+
+
+class SeesHint(torch.nn.Module):
+    """A control network of few lines: its hint, pooled and convolved, is added in the middle of the UNet."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.conv = torch.nn.Conv2d(channels, 64, 3, padding=1)
+        self.dtype = torch.float32
+
+    def forward(self, x, hint, timesteps, context, **kwargs):
+        size = (x.shape[-2] // 2, x.shape[-1] // 2)
+        return {
+            "middle": [
+                self.conv(torch.nn.functional.adaptive_avg_pool2d(hint, size)) + x.mean(dim=(1, 2, 3), keepdim=True)
+            ]
+        }
+
+
+@torch.inference_mode()
+def control_net(kind: str = "plain", seed: int = 4) -> comfy.controlnet.ControlBase:
+    """A CONTROL_NET with random weights; kind: plain (SD's own network), light, vae, concat or t2i."""
+    cpu = torch.device("cpu")
+    if kind == "t2i":
+        adapter = comfy.t2i_adapter.adapter.Adapter(
+            cin=3 * 64, channels=[32, 64, 64, 64], nums_rb=1, ksize=1, sk=True, use_conv=False, xl=False
+        )
+        randomise(adapter, seed)
+        return comfy.controlnet.T2IAdapter(adapter, 3, 8, "nearest-exact", device=cpu)
+    if kind == "plain":
+        config = {key: value for key, value in UNET.items() if not key.startswith(("out_", "transformer_depth_output"))}
+        network = comfy.cldm.cldm.ControlNet(hint_channels=3, operations=comfy.ops.disable_weight_init, **config)
+    else:
+        network = SeesHint({"light": 3, "vae": 4, "concat": 5}[kind])
+    randomise(network, seed)
+    options = (
+        {"latent_format": comfy.latent_formats.SD15(), "compression_ratio": 1} if kind in ("vae", "concat") else {}
+    )
+    return comfy.controlnet.ControlNet(network, load_device=cpu, concat_mask=kind == "concat", **options)

@@ -117,23 +117,6 @@ def test_weights_file_that_is_not_safetensors_or_does_not_fit(refused, run_node,
         refused(lambda name=name: run_node("SyncDiffusionLoadPerceptualModel", perceptual_name=name), *words)
 
 
-@pytest.mark.parametrize(
-    ("option", "name"),
-    [
-        ({"area": (4, 4, 0, 0)}, "area"),
-        ({"mask": torch.ones(1, 64, 192)}, "mask"),
-        ({"concat_latent_image": torch.zeros(1, 4, 8, 24)}, None),
-    ],
-)
-def test_conditioning_tied_to_places(panorama, models, windows, small, option, name):
-    positive = small.conditioning(1, **option)
-    if name is None:
-        panorama(models["eps"], windows(64, 32), positive=positive, steps=1)  # this model has no use for it
-        return
-    with pytest.raises(ValueError, match=name):
-        panorama(models["eps"], windows(64, 32), positive=positive)
-
-
 @pytest.mark.parametrize("sampler", ["uni_pc", "uni_pc_bh2", "sa_solver", "dpm_adaptive", "dpm_fast"])
 def test_samplers_that_forget_a_move(refused, panorama, models, windows, guidance, sampler):
     refused(

@@ -1,0 +1,134 @@
+"""What each window gets of a conditioning: its own part of everything that is tied to places on the canvas.
+
+The host resolves conditioning for the canvas once and hands it to the model in ``calc_cond_batch``, together with the
+latents. Here it is cut to the windows of the batch: masks, image-shaped inputs and ControlNet hints row by row, areas
+and GLIGEN boxes as what is left of them inside a window, in its own coordinates. What has no place is passed on whole.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from itertools import product
+
+import comfy.conds
+import comfy.utils
+import torch
+from torch import Tensor
+
+from ...syncdiffusion_core.denoiser import Rows
+from ...syncdiffusion_core.views.windows import Windows
+from .control import HintSlices
+from .tags import KEY, tagged
+
+Cond = dict
+Conds = list[list[Cond] | None]
+Places = tuple  # what has to be the same for all rows of one model call: areas and boxes of each condition
+
+
+class Slicer:
+    """Cuts conditioning for one run; it keeps the ControlNets of each batch of windows, and nothing else."""
+
+    def __init__(self, windows: Windows) -> None:
+        self._windows, self._hints = windows, HintSlices(windows)
+
+    def calc_cond_batch(
+        self, execute: Callable, model: object, conds: Conds, x_in: Tensor, timestep: Tensor, model_options: dict
+    ) -> list[Tensor]:
+        """A wrapper of the host's function of that name: x_in [R, C, …, h, w] are the rows that the options tag.
+
+        Windows that an area or a box meets at different places are evaluated in separate calls: the host runs the
+        model on an area's own pixels.
+        """
+        rows: Rows = model_options["transformer_options"][KEY]
+        n = len(set(rows.samples))
+        groups: dict[Places, list[int]] = {}
+        for index, view in enumerate(rows.views[::n]):
+            groups.setdefault(self._places(conds, view), []).append(index)
+        outs = [torch.zeros_like(x_in) for _ in conds]
+        for places, group in groups.items():
+            picked = [index * n + sample for index in group for sample in range(n)]
+            part = Rows.grid(n, tuple(rows.views[index * n] for index in group))
+            local = [self._of_group(entries, place, part) for entries, place in zip(conds, places, strict=True)]
+            results = execute(model, local, x_in[picked], timestep[picked], tagged(model_options, part))
+            for out, result in zip(outs, results, strict=True):
+                out[picked] = result
+        return outs
+
+    def _places(self, conds: Conds, view: int) -> Places:
+        """For each condition of each role: its areas in the window (None without one) and its GLIGEN boxes there."""
+        return tuple(tuple((self._areas(cond, view), self._boxes(cond, view)) for cond in c or ()) for c in conds)
+
+    def _of_group(self, entries: list[Cond] | None, places: Places, rows: Rows) -> list[Cond] | None:
+        if entries is None:
+            return None
+        return [
+            cut
+            for cond, (areas, boxes) in zip(entries, places, strict=True)
+            for cut in self._of_cond(cond, areas, boxes, rows)
+        ]
+
+    def _of_cond(self, cond: Cond, areas: tuple | None, boxes: tuple | None, rows: Rows) -> Iterator[Cond]:
+        """The condition for these rows: once for each part of its area that the window sees, or just once."""
+        cut = {**cond, "model_conds": {name: self._input(name, c, rows) for name, c in cond["model_conds"].items()}}
+        if cond.get("mask") is not None:
+            cut["mask"] = self._rows(cond["mask"], rows)
+        if cond.get("control") is not None:
+            cut["control"] = self._hints.control(cond["control"], rows)
+        if boxes is not None:
+            cut["gligen"] = (*cond["gligen"][:2], list(boxes))
+        if areas is None:
+            yield cut
+            return
+        for area in areas:
+            yield {**cut, "area": area}
+
+    def _input(self, name: str, cond: comfy.conds.CONDRegular, rows: Rows) -> comfy.conds.CONDRegular:
+        """An input of the model: cut where it has the canvas's shape."""
+        value = cond.cond
+        if isinstance(cond, comfy.conds.CONDList):
+            return cond._copy_with([self._rows(v, rows) if self._is_canvas(v) else v for v in value])
+        if self._is_canvas(value):
+            return cond._copy_with(self._rows(value, rows))
+        if isinstance(cond, comfy.conds.CONDNoiseShape):
+            raise ValueError(
+                f"conditioning: the model's input '{name}' is an image of {tuple(value.shape[-2:])} latent cells on a "
+                f"canvas of {self._windows.canvas}, so it cannot be cut into windows; make it of the canvas's size"
+            )
+        return cond
+
+    def _is_canvas(self, value: object) -> bool:
+        return isinstance(value, Tensor) and value.ndim >= 4 and tuple(value.shape[-2:]) == self._windows.canvas
+
+    def _rows(self, canvas: Tensor, rows: Rows) -> Tensor:
+        """[B, …, H, W], B samples or 1 -> [R, …, h, w]."""
+        n = len(set(rows.samples))
+        views = self._windows.subset(rows.views[::n])
+        return views.project(comfy.utils.repeat_to_batch_size(canvas, n))
+
+    def _areas(self, cond: Cond, view: int) -> tuple | None:
+        """Areas (sizes…, offsets…) in the window's coordinates; None for a condition without one."""
+        if cond.get("area") is None:
+            return None
+        area = tuple(cond["area"])
+        dims = len(area) // 2
+        sizes, offsets = area[:dims], area[dims:]
+        parts = self._inside((*sizes[-2:], *offsets[-2:]), view)
+        return tuple((*sizes[:-2], h, w, *offsets[:-2], top, left) for h, w, top, left in parts)
+
+    def _boxes(self, cond: Cond, view: int) -> tuple | None:
+        """GLIGEN's (embedding, height, width, top, left) in the window's coordinates."""
+        if cond.get("gligen") is None:
+            return None
+        return tuple((embedding, *part) for embedding, *box in cond["gligen"][2] for part in self._inside(box, view))
+
+    def _inside(self, box: Sequence[int], view: int) -> list[tuple[int, int, int, int]]:
+        """(height, width, top, left) on the canvas -> its parts in the window; two where a window wraps around."""
+        height, width, top, left = (int(value) for value in box)
+        rows, columns = zip(self._windows.origins[view], self._windows.window, self._windows.canvas, strict=True)
+        spans = product(_visible(top, height, *rows), _visible(left, width, *columns))
+        return [(h, w, y, x) for (y, h), (x, w) in spans]
+
+
+def _visible(start: int, length: int, origin: int, window: int, canvas: int) -> list[tuple[int, int]]:
+    """Runs (start, length) of a window's cells that lie in [start, start + length) of the canvas."""
+    inside = [start <= (origin + cell) % canvas < start + length for cell in range(window)]
+    edges = [cell for cell in range(window + 1) if (cell < window and inside[cell]) != (cell > 0 and inside[cell - 1])]
+    return [(first, last - first) for first, last in zip(edges[::2], edges[1::2], strict=True)]
