@@ -34,7 +34,7 @@ def weight(w: float, seeds: range = CURVE_SEEDS, **widgets: object) -> Arm:
 ARMS = (
     Arm("w0", "MultiDiffusion", TABLE_SEEDS),
     weight(5),
-    weight(10),
+    weight(10, TABLE_SEEDS),
     weight(15),
     weight(20, TABLE_SEEDS),
     Arm("eq13", "Eq. 13, w = 20", CURVE_SEEDS, {"weight": 20, "gradient": "noisy latent (Eq. 13)"}),

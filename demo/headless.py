@@ -33,7 +33,7 @@ from .pipeline import DemoModel, load_demo
 CANVAS_PX, WINDOW_PX, STRIDE_PX, CELL_PX = (128, 768), 128, 64, 8
 CFG = 7.5
 WINDOWS_PER_BATCH = 21
-GUIDED_PART = 0.2
+WEIGHT, GUIDED_PART = 10.0, 0.2
 MAX_MOVE = 0.1
 
 
@@ -95,7 +95,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     options.out.mkdir(parents=True, exist_ok=True)
     model, distance = load_demo(), load_perceptual(WEIGHTS / "scene_perceptual.safetensors")
-    methods = {"multidiffusion": None, "syncdiffusion": GuidanceSchedule(end=GUIDED_PART, clock=Clock.INDEX)}
+    methods = {"multidiffusion": None, "syncdiffusion": GuidanceSchedule(WEIGHT, end=GUIDED_PART, clock=Clock.INDEX)}
     figures: dict[str, dict[str, object]] = {}
     for name, schedule in methods.items():
         started, trace = time.monotonic(), []

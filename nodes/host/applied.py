@@ -11,6 +11,7 @@ from .conditioning import refuse_context_windows, set_window_size
 from .memory import windows_per_batch
 from .sampler import resolve_windows
 from .slicing import Slicer
+from .stateful import refuse_stateful_model
 from .tags import KEY, tagged
 
 SLICER = "syncdiffusion_slicer"
@@ -61,6 +62,7 @@ class _Applied:
         windows = self._windows(x_in.shape[-2:])
         if len(windows) == 1:
             return executor(model, conds, x_in, timestep, model_options)
+        refuse_stateful_model(model_options)
         slicer = run.get(SLICER) or Slicer(windows)  # none where a node samples past the guider
         n = x_in.shape[0]
         views = windows.project(x_in).unflatten(0, (-1, n))  # [V, N, C, h, w]

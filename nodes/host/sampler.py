@@ -24,6 +24,7 @@ from .perceptual import HostDistance
 from .process import host_process, percent_of_sigma
 from .progress import say
 from .slicing import Slicer
+from .stateful import refuse_stateful
 from .windowed import Mover, WindowedGuider, WindowedModel
 
 HALF_PRECISION_SCALE = 2.0**12
@@ -179,6 +180,7 @@ class _Run:
         refuse_context_windows(self.extra_args.get("model_options", {}))
         if len(self.windows) == 1:
             return
+        refuse_stateful(self.extra_args.get("model_options", {}))
         layout = self.plan.layout
         encode_window_size(self.inner_model, self.guider.conds, layout.window_width_px, layout.window_height_px)
 
