@@ -11,9 +11,11 @@ from .panorama_sampler import PanoramaSampler
 from .perceptual_loader import LoadPerceptualModel
 from .sampler import SyncDiffusionSampler
 from .tiler import WindowTiler
+from .window_prompts import WindowPrompts
 
 NODES: list[type[io.ComfyNode]] = [
     WindowTiler,
+    WindowPrompts,
     PerceptualSyncGuidance,
     PanoramaSampler,
     SyncDiffusionSampler,

@@ -40,8 +40,8 @@ class Slicer:
         rows: Rows = model_options["transformer_options"][KEY]
         n = len(set(rows.samples))
         groups: dict[Places, list[int]] = {}
-        for index, view in enumerate(rows.views[::n]):
-            groups.setdefault(self._places(conds, view), []).append(index)
+        for index, places in enumerate(zip(*(self._places(c, rows.views[::n]) for c in conds), strict=True)):
+            groups.setdefault(places, []).append(index)
         outs = [torch.zeros_like(x_in) for _ in conds]
         for places, group in groups.items():
             picked = [index * n + sample for index in group for sample in range(n)]
@@ -52,9 +52,26 @@ class Slicer:
                 out[picked] = result
         return outs
 
-    def _places(self, conds: Conds, view: int) -> Places:
-        """For each condition of each role: its areas in the window (None without one) and its GLIGEN boxes there."""
-        return tuple(tuple((self._areas(cond, view), self._boxes(cond, view)) for cond in c or ()) for c in conds)
+    def _places(self, entries: list[Cond] | None, views: tuple[int, ...]) -> list[Places]:
+        """For each view: where each condition is in it, (areas, GLIGEN boxes)."""
+        seen = [self._seen(cond, views) for cond in entries or ()]
+        return [
+            tuple(
+                (self._areas(cond, view) if visible[k] else (), self._boxes(cond, view))
+                for cond, visible in zip(entries or (), seen, strict=True)
+            )
+            for k, view in enumerate(views)
+        ]
+
+    def _seen(self, cond: Cond, views: tuple[int, ...]) -> list[bool]:
+        """Whether the condition's mask leaves anything of it in each view: what it hides need not be evaluated.
+
+        The host gives default conditions a mask of its own.
+        """
+        if cond.get("mask") is None or "default" in cond:
+            return [True] * len(views)
+        cut = self._windows.subset(views).project(cond["mask"]).unflatten(0, (len(views), -1))
+        return cut.flatten(1).any(dim=1).tolist()
 
     def _of_group(self, entries: list[Cond] | None, places: Places, rows: Rows) -> list[Cond] | None:
         if entries is None:

@@ -175,7 +175,9 @@ class TestQueued:
         assert "loss" in run.node("Guided steps", "n.widgets[0].value")
 
 
-@pytest.mark.parametrize("name", ["SyncDiffusion SamplerCustomAdvanced", "SyncDiffusion loop panorama"])
+@pytest.mark.parametrize(
+    "name", [f"SyncDiffusion {name}" for name in ("SamplerCustomAdvanced", "loop panorama", "window prompts")]
+)
 def test_the_others_with_the_demo_model_finish_too(tab, graphs, name):
     run = Run(tab, graphs, name)
     assert not run.of("execution_error")

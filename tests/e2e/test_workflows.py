@@ -17,7 +17,7 @@ ON_DISK = {("CheckpointLoaderSimple", "ckpt_name")}  # choices that depend on th
 
 
 def test_every_workflow_of_the_plan_is_there():
-    wanted = ["demo", *STANDS_IN, "loop panorama", "SamplerCustomAdvanced"]
+    wanted = ["demo", *STANDS_IN, "loop panorama", "SamplerCustomAdvanced", "window prompts"]
     assert sorted(f"SyncDiffusion {name}" for name in wanted) == NAMES
 
 

@@ -22,6 +22,7 @@ IDS = [
     "SyncDiffusionPanoramaDecode",
     "SyncDiffusionPanoramaSampler",
     "SyncDiffusionSampler",
+    "SyncDiffusionWindowPrompts",
     "SyncDiffusionWindowTiler",
 ]
 OF_THE_HOST = {"sampler_name": "the samplers of ComfyUI", "scheduler": "the schedulers of ComfyUI"}
@@ -170,6 +171,8 @@ def _default(settings: dict) -> str:
     value = settings["default"]
     if isinstance(value, bool):
         return "on" if value else "off"
+    if value == "":
+        return "empty"
     return _number(value)
 
 

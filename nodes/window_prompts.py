@@ -1,0 +1,85 @@
+"""Window Prompts: a prompt for each part of the panorama, as ordinary conditioning."""
+
+import node_helpers
+import torch
+from comfy_api.latest import io
+
+from ..syncdiffusion_core.regions import sections
+from .sockets import CATEGORY
+
+LONG, SHORT = 1024, 16  # pixels of the masks; the host scales them to the canvas
+RIGHTWARDS, DOWNWARDS = "left to right", "top to bottom"
+
+
+class WindowPrompts(io.ComfyNode):
+    """CLIP and lines of text -> CONDITIONING with masks."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="SyncDiffusionWindowPrompts",
+            display_name="Window Prompts",
+            category=CATEGORY,
+            description=(
+                "Gives each part of a panorama a prompt of its own, from left to right, fading into its neighbours. "
+                "The result is ordinary conditioning with masks: combine it with any other."
+            ),
+            search_aliases=["regional prompt", "prompt schedule", "prompts along a panorama", "area composition"],
+            inputs=[
+                io.Clip.Input("clip", tooltip="The text encoder, as for CLIP Text Encode."),
+                io.String.Input(
+                    "prompts",
+                    multiline=True,
+                    dynamic_prompts=True,
+                    default="",
+                    tooltip="A prompt a line, for equal parts of the canvas in this order. Empty lines do not count.",
+                ),
+                io.String.Input(
+                    "common",
+                    multiline=True,
+                    dynamic_prompts=True,
+                    default="",
+                    tooltip="Added to every prompt behind a comma: style, light, quality. Empty for nothing.",
+                ),
+                io.Combo.Input(
+                    "direction",
+                    options=[RIGHTWARDS, DOWNWARDS],
+                    default=RIGHTWARDS,
+                    tooltip="Along which side of the canvas the prompts follow each other.",
+                ),
+                io.Float.Input(
+                    "blend",
+                    default=0.5,
+                    min=0.0,
+                    max=1.0,
+                    step=0.05,
+                    tooltip="Width of the fade between neighbours, in parts: 0 is a hard border, 1 fades from middle "
+                    "to middle.",
+                ),
+                io.Boolean.Input(
+                    "loop",
+                    default=False,
+                    tooltip="Let the last prompt fade into the first, for panoramas that wrap around.",
+                ),
+            ],
+            outputs=[io.Conditioning.Output(display_name="conditioning", tooltip="For the positive input.")],
+        )
+
+    @classmethod
+    def execute(cls, clip, prompts, common, direction, blend, loop) -> io.NodeOutput:
+        lines = [line.strip() for line in prompts.splitlines() if line.strip()]
+        if not lines:
+            raise ValueError("prompts: no text; write a prompt a line, or use CLIP Text Encode for one prompt")
+        conditioning = []
+        for line, weight in zip(lines, sections(len(lines), LONG, blend, loop), strict=True):
+            text = f"{line}, {common.strip()}" if common.strip() else line
+            encoded = clip.encode_from_tokens_scheduled(clip.tokenize(text))
+            values = {"mask": _mask(weight, direction), "set_area_to_bounds": False, "mask_strength": 1.0}
+            conditioning += node_helpers.conditioning_set_values(encoded, values)
+        return io.NodeOutput(conditioning)
+
+
+def _mask(weight: torch.Tensor, direction: str) -> torch.Tensor:
+    """[1, H, W] of a weight along one side."""
+    mask = weight.expand(1, SHORT, -1)
+    return mask.transpose(1, 2).contiguous() if direction == DOWNWARDS else mask.contiguous()
