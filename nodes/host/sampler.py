@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from enum import Enum
+from functools import partial
 
 import comfy.samplers
 import comfy.utils
@@ -202,7 +203,7 @@ class _Run:
             ),
             max_move=None if reference else settings.max_move,
             loss_scale=HALF_PRECISION_SCALE if vae.vae_dtype == torch.float16 else 1.0,
-            report=self._report,
+            report=partial(_report, self.plan.on_trace),
         )
         return HostGuidance(guidance)
 
@@ -242,10 +243,12 @@ class _Run:
         size = (self.plan.layout.window_width_px, self.plan.layout.window_height_px)
         return replace(anchor, image=comfy.utils.common_upscale(anchor.image, *size, "bicubic", "center").clamp(0, 1))
 
-    def _report(self, trace: GuidanceTrace) -> None:
-        if self.plan.on_trace is not None:
-            self.plan.on_trace(trace)
-        say(trace.describe())
+
+def _report(on_trace: Callable[[GuidanceTrace], None] | None, trace: GuidanceTrace) -> None:
+    """Of a function of its own: a method would tie the run to itself, and its model stay until the next collection."""
+    if on_trace is not None:
+        on_trace(trace)
+    say(trace.describe())
 
 
 def resolve_windows(layout: WindowLayout, inner_model: object, x: Tensor) -> Windows:

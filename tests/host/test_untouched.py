@@ -7,6 +7,7 @@ import sys
 import weakref
 from pathlib import Path
 
+import pytest
 import torch
 
 PACK_ROOT = Path(__file__).parents[2]
@@ -108,3 +109,19 @@ print(time.process_time() - started, "lpips" in sys.modules)
         best = min(best, float(seconds))
         assert with_lpips == "False"
     assert best < 0.5
+
+
+@pytest.mark.parametrize("guided", [False, True])
+def test_a_run_lets_go_of_the_model_at_once(models, panorama, windows, guidance, guided):
+    """Without waiting for the garbage collector: the host's list of loaded models falls back on the user's own."""
+    import comfy.model_management
+
+    model = models["eps"].clone()
+    gc.collect()
+    gc.disable()
+    try:
+        panorama(model, windows(64, 64), steps=2, guidance=guidance(end_percent=1.0) if guided else None)
+        loaded = [entry.model for entry in comfy.model_management.current_loaded_models]
+    finally:
+        gc.enable()
+    assert any(entry is model for entry in loaded)
