@@ -24,6 +24,16 @@ class Rows(NamedTuple):
     def __len__(self) -> int:
         return len(self.views)
 
+    @property
+    def n_samples(self) -> int:
+        """How many samples each view has."""
+        return len(set(self.samples))
+
+    @property
+    def distinct_views(self) -> tuple[int, ...]:
+        """The views of the grid, once for all their samples."""
+        return self.views[:: self.n_samples]
+
 
 class Denoiser(Protocol):
     """Predicts the clean latent. CFG, ControlNet, masks and hooks are inside it."""

@@ -15,8 +15,6 @@ from .process import NoiseProcess
 Pullback = Callable[[Denoiser, NoiseProcess, Tensor, float, Rows, Tensor, Tensor], Tensor]
 
 DIFFERENCE_STEP = 0.1  # in state standard deviations; bf16 loses the difference below .03 (measured)
-
-
 SPECTRUM_BEND = 0.3  # cycles a window; fitted to the latents of the demo's scenes
 
 

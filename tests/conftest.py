@@ -44,7 +44,6 @@ _harness = _import_file(TESTS / "harness.py")
 _running = _import_file(TESTS / "e2e" / "server.py")
 comfy_server = _running.comfy_server
 browser = _running.browser
-browser_page = _running.browser_page
 
 
 class HostTests:
@@ -200,3 +199,23 @@ def run_graph(host: _harness.Harness, pack: dict[str, type]) -> Iterator[Callabl
     """run_graph(api_graph, model=object, ...) -> GraphRun, by the host's executor in this process."""
     yield host.run_graph
     host._objects.clear()
+
+
+@pytest.fixture(scope="session")
+def small(host: _harness.Harness) -> ModuleType:
+    """The module of small models; it imports the host, so it waits until the host is loaded."""
+    return _import_file(TESTS / "host" / "small_models.py")
+
+
+@pytest.fixture(scope="session")
+def perceptual(host, pack) -> object:
+    """A small random scene network as a PERCEPTUAL_MODEL, without a file."""
+    import torch
+
+    from syncdiffusion_core.perceptual.scene_net import SceneNet
+
+    torch.manual_seed(5)
+    network = SceneNet(widths=(8, 16), depth=1).eval().requires_grad_(False)
+    sampler = pack["SyncDiffusionLoadPerceptualModel"]
+    module = sys.modules[sampler.__module__]
+    return module.PerceptualModel.wrap(network, "random scene")

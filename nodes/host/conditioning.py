@@ -21,7 +21,7 @@ def with_window_size(conditioning: list, width_px: int, height_px: int) -> list:
 
 def set_window_size(conds: dict[str, list[dict]], width_px: int, height_px: int) -> None:
     """The same for a guider's conds of one run, before the host processes them."""
-    for entry in _entries(conds):
+    for entry in entries_of(conds):
         entry.setdefault("width", width_px)
         entry.setdefault("height", height_px)
 
@@ -41,5 +41,6 @@ def encode_window_size(inner_model: object, conds: dict[str, list[dict]], width_
             entry["model_conds"] = {**entry["model_conds"], "y": comfy.conds.CONDRegular(adm)}
 
 
-def _entries(conds: dict[str, list[dict]]) -> Iterable[dict]:
+def entries_of(conds: dict[str, list[dict]]) -> Iterable[dict]:
+    """All conditions of a guider, whatever their role."""
     return (entry for entries in conds.values() for entry in entries or ())

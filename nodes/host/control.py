@@ -7,7 +7,9 @@ from torch import Tensor
 
 from ...syncdiffusion_core.denoiser import Rows
 from ...syncdiffusion_core.views.windows import Windows
+from .conditioning import entries_of
 from .gradients import Differentiable
+from .tags import cut
 
 SKIP_PATCH = "input_block_patch_after_skip"
 CACHES = ("cond_hint", "extra_concat", "control_input")
@@ -53,14 +55,12 @@ class HintSlices:
         """[B, C, H, W] of any size, B samples or 1 -> [R, C, h, w], scaled as the host scales a whole hint."""
         height, width = (length * cell for length in self._windows.canvas)
         scaled = comfy.utils.common_upscale(image, width, height, control.upscale_algorithm, "center")
-        n = len(set(rows.samples))
-        views = self._windows.subset(rows.views[::n], cell)
-        return views.project(comfy.utils.repeat_to_batch_size(scaled, n))
+        return cut(self._windows, scaled, rows, cell)
 
 
 def has_control(conds: dict[str, list[dict]]) -> bool:
     """Whether any of a guider's conditions carries a ControlNet."""
-    return any(entry.get("control") is not None for entries in conds.values() for entry in entries or ())
+    return any(entry.get("control") is not None for entry in entries_of(conds))
 
 
 def keep_skips(model_options: dict) -> None:

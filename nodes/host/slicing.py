@@ -9,14 +9,13 @@ from collections.abc import Callable, Iterator, Sequence
 from itertools import product
 
 import comfy.conds
-import comfy.utils
 import torch
 from torch import Tensor
 
 from ...syncdiffusion_core.denoiser import Rows
 from ...syncdiffusion_core.views.windows import Windows
 from .control import HintSlices
-from .tags import KEY, tagged
+from .tags import KEY, cut, tagged
 
 Cond = dict
 Conds = list[list[Cond] | None]
@@ -38,64 +37,63 @@ class Slicer:
         model on an area's own pixels.
         """
         rows: Rows = model_options["transformer_options"][KEY]
-        n = len(set(rows.samples))
+        n = rows.n_samples
         groups: dict[Places, list[int]] = {}
-        for index, places in enumerate(zip(*(self._places(c, rows.views[::n]) for c in conds), strict=True)):
+        for index, places in enumerate(zip(*(self._places(c, rows) for c in conds), strict=True)):
             groups.setdefault(places, []).append(index)
         outs = [torch.zeros_like(x_in) for _ in conds]
         for places, group in groups.items():
             picked = [index * n + sample for index in group for sample in range(n)]
-            part = Rows.grid(n, tuple(rows.views[index * n] for index in group))
+            part = Rows.grid(n, tuple(rows.distinct_views[index] for index in group))
             local = [self._of_group(entries, place, part) for entries, place in zip(conds, places, strict=True)]
             results = execute(model, local, x_in[picked], timestep[picked], tagged(model_options, part))
             for out, result in zip(outs, results, strict=True):
                 out[picked] = result
         return outs
 
-    def _places(self, entries: list[Cond] | None, views: tuple[int, ...]) -> list[Places]:
+    def _places(self, entries: list[Cond] | None, rows: Rows) -> list[Places]:
         """For each view: where each condition is in it, (areas, GLIGEN boxes)."""
-        seen = [self._seen(cond, views) for cond in entries or ()]
+        seen = [self._seen(cond, rows) for cond in entries or ()]
         return [
             tuple(
                 (self._areas(cond, view) if visible[k] else (), self._boxes(cond, view))
                 for cond, visible in zip(entries or (), seen, strict=True)
             )
-            for k, view in enumerate(views)
+            for k, view in enumerate(rows.distinct_views)
         ]
 
-    def _seen(self, cond: Cond, views: tuple[int, ...]) -> list[bool]:
+    def _seen(self, cond: Cond, rows: Rows) -> list[bool]:
         """Whether the condition's mask leaves anything of it in each view: what it hides need not be evaluated.
 
         The host gives default conditions a mask of its own.
         """
         if cond.get("mask") is None or "default" in cond:
-            return [True] * len(views)
-        cut = self._windows.subset(views).project(cond["mask"]).unflatten(0, (len(views), -1))
-        return cut.flatten(1).any(dim=1).tolist()
+            return [True] * len(rows.distinct_views)
+        return self._rows(cond["mask"], rows).unflatten(0, (-1, rows.n_samples)).flatten(1).any(dim=1).tolist()
 
     def _of_group(self, entries: list[Cond] | None, places: Places, rows: Rows) -> list[Cond] | None:
         if entries is None:
             return None
         return [
-            cut
+            part
             for cond, (areas, boxes) in zip(entries, places, strict=True)
-            for cut in self._of_cond(cond, areas, boxes, rows)
+            for part in self._of_cond(cond, areas, boxes, rows)
         ]
 
     def _of_cond(self, cond: Cond, areas: tuple | None, boxes: tuple | None, rows: Rows) -> Iterator[Cond]:
         """The condition for these rows: once for each part of its area that the window sees, or just once."""
-        cut = {**cond, "model_conds": {name: self._input(name, c, rows) for name, c in cond["model_conds"].items()}}
+        local = {**cond, "model_conds": {name: self._input(name, c, rows) for name, c in cond["model_conds"].items()}}
         if cond.get("mask") is not None:
-            cut["mask"] = self._rows(cond["mask"], rows)
+            local["mask"] = self._rows(cond["mask"], rows)
         if cond.get("control") is not None:
-            cut["control"] = self._hints.control(cond["control"], rows)
+            local["control"] = self._hints.control(cond["control"], rows)
         if boxes is not None:
-            cut["gligen"] = (*cond["gligen"][:2], list(boxes))
+            local["gligen"] = (*cond["gligen"][:2], list(boxes))
         if areas is None:
-            yield cut
+            yield local
             return
         for area in areas:
-            yield {**cut, "area": area}
+            yield {**local, "area": area}
 
     def _input(self, name: str, cond: comfy.conds.CONDRegular, rows: Rows) -> comfy.conds.CONDRegular:
         """An input of the model: cut where it has the canvas's shape."""
@@ -116,9 +114,7 @@ class Slicer:
 
     def _rows(self, canvas: Tensor, rows: Rows) -> Tensor:
         """[B, …, H, W], B samples or 1 -> [R, …, h, w]."""
-        n = len(set(rows.samples))
-        views = self._windows.subset(rows.views[::n])
-        return views.project(comfy.utils.repeat_to_batch_size(canvas, n))
+        return cut(self._windows, canvas, rows)
 
     def _areas(self, cond: Cond, view: int) -> tuple | None:
         """Areas (sizes…, offsets…) in the window's coordinates; None for a condition without one."""

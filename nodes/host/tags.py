@@ -1,6 +1,10 @@
-"""How a batch of windows is known on its way through the host."""
+"""How a batch of windows is known on its way through the host, and what it is shown of a canvas."""
+
+import comfy.utils
+from torch import Tensor
 
 from ...syncdiffusion_core.denoiser import Rows
+from ...syncdiffusion_core.views.windows import Windows
 
 KEY = "syncdiffusion"
 """Of our wrappers, and of the entry in ``transformer_options`` that says which windows a batch holds."""
@@ -9,3 +13,9 @@ KEY = "syncdiffusion"
 def tagged(model_options: dict, rows: Rows) -> dict:
     """A shallow copy of the options that says which windows the batch holds."""
     return {**model_options, "transformer_options": {**model_options.get("transformer_options", {}), KEY: rows}}
+
+
+def cut(windows: Windows, canvas: Tensor, rows: Rows, scale: int = 1) -> Tensor:
+    """[B, …, H, W], B samples or 1 -> [R, …, h, w]; scale: pixels of this canvas along a cell of the windows'."""
+    views = windows.subset(rows.distinct_views, scale)
+    return views.project(comfy.utils.repeat_to_batch_size(canvas, rows.n_samples))

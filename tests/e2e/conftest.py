@@ -15,12 +15,6 @@ def graphs() -> ModuleType:
     return _import_file(Path(__file__).with_name("graphs.py"))
 
 
-@pytest.fixture(scope="session")
-def small_models(host: object) -> ModuleType:
-    """Small random models of the host's own classes, shared with the host tests."""
-    return _import_file(Path(__file__).parents[1] / "host" / "small_models.py")
-
-
 def _import_file(path: Path) -> ModuleType:
     spec = importlib.util.spec_from_file_location(f"syncdiffusion_e2e_{path.stem}", path)
     module = importlib.util.module_from_spec(spec)

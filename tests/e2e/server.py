@@ -22,7 +22,6 @@ BROWSER_FLAGS = [
     "--disable-component-update",
     "--disable-sync",
 ]
-SETTLE_MS = 120_000  # the interface needs some 20 s on two cores
 
 
 @dataclass
@@ -83,10 +82,6 @@ class Page:
         graph = self.page.evaluate("async () => (await window.app.graphToPrompt()).output")
         return {node_id: {key: node[key] for key in ("inputs", "class_type")} for node_id, node in graph.items()}
 
-    def queue(self) -> None:
-        """Presses Queue."""
-        self.page.evaluate("() => window.app.queuePrompt(0)")
-
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
@@ -99,16 +94,3 @@ def browser() -> Iterator[Any]:
         launched = playwright.chromium.launch(executable_path=executable, args=BROWSER_FLAGS)
         yield launched
         launched.close()
-
-
-@pytest.fixture
-def browser_page(browser: Any, comfy_server: ComfyServer) -> Iterator[Page]:
-    """A fresh tab in which the interface has settled."""
-    context = browser.new_context(viewport={"width": 1600, "height": 900})
-    tab = Page(context.new_page())
-    tab.page.on("pageerror", lambda error: tab.errors.append(str(error)))
-    tab.page.goto(comfy_server.url, timeout=SETTLE_MS)
-    ready = "() => window.app && window.app.graph && window.app.extensionManager"
-    tab.page.wait_for_function(ready, timeout=SETTLE_MS)
-    yield tab
-    context.close()

@@ -116,50 +116,22 @@ def _assert_allowed(socket: str, spec: list, value: object) -> None:
         assert settings.get("min", value) <= value <= settings.get("max", value), socket
 
 
-class Clip:
-    """In the place of a text encoder: random tokens of the small models' width, the same for the same text."""
-
-    def __init__(self, conditioning) -> None:
-        self._conditioning = conditioning
-
-    def tokenize(self, text: str) -> str:
-        return text
-
-    def encode_from_tokens_scheduled(self, tokens: str) -> list:
-        return self._conditioning(len(tokens))
-
-
 @pytest.fixture(scope="module")
-def perceptual(pack):
-    """In the place of the downloaded LPIPS: a small random network."""
-    import sys
-
-    import torch
-
-    from syncdiffusion_core.perceptual.scene_net import SceneNet
-
-    torch.manual_seed(5)
-    network = SceneNet(widths=(8, 16), depth=1).eval().requires_grad_(False)
-    loader = sys.modules[pack["SyncDiffusionLoadPerceptualModel"].__module__]
-    return loader.PerceptualModel.wrap(network, "random scene")
-
-
-@pytest.fixture(scope="module")
-def family(small_models):
+def family(small):
     """family(name) -> a small random model of the checkpoint's family."""
     from comfy.model_base import ModelType
 
     def make(name: str):
         if "SDXL" in name:
-            return small_models.sdxl_model()
+            return small.sdxl_model()
         extra = {"use_linear_in_transformer": True} if "SD2.1" in name else {}
-        return small_models.unet_model(ModelType.EPS, **extra)
+        return small.unet_model(ModelType.EPS, **extra)
 
     return make
 
 
 @pytest.mark.parametrize("name", [f"SyncDiffusion {name}" for name in STANDS_IN])
-def test_runs_with_a_small_model_in_the_loaders_place(run_graph, graphs, small_models, family, perceptual, name):
+def test_runs_with_a_small_model_in_the_loaders_place(run_graph, graphs, small, family, perceptual, name):
     """All windows, the sampler and the guidance of the workflow; windows of 128 px, two steps."""
     graph = _small(graphs, graphs.prompt(name))
     for class_type, objects in (
@@ -171,8 +143,8 @@ def test_runs_with_a_small_model_in_the_loaders_place(run_graph, graphs, small_m
     run = run_graph(
         graph,
         model=family(name),
-        clip=Clip(small_models.conditioning),
-        vae=small_models.small_vae(),
+        clip=small.Clip(),
+        vae=small.small_vae(),
         perceptual=perceptual,
     )
     (canvas,) = graphs.of_class(graph, "EmptyLatentImage")

@@ -7,19 +7,6 @@ import torch
 
 
 @pytest.fixture(scope="session")
-def small(host):
-    """The module of small models; it imports the host, so it waits until the host is loaded."""
-    import importlib.util
-    from pathlib import Path
-
-    path = Path(__file__).with_name("small_models.py")
-    spec = importlib.util.spec_from_file_location("syncdiffusion_small_models", path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-@pytest.fixture(scope="session")
 def models(small) -> dict[str, object]:
     """A small random model of each noise family."""
     from comfy.model_base import ModelType
@@ -46,20 +33,6 @@ def windows(run_node) -> Callable[..., object]:
         return tiler[0]
 
     return make
-
-
-@pytest.fixture(scope="session")
-def perceptual(host, pack) -> object:
-    """A small random scene network as a PERCEPTUAL_MODEL, without a file."""
-    import sys
-
-    from syncdiffusion_core.perceptual.scene_net import SceneNet
-
-    torch.manual_seed(5)
-    network = SceneNet(widths=(8, 16), depth=1).eval().requires_grad_(False)
-    sampler = pack["SyncDiffusionLoadPerceptualModel"]
-    module = sys.modules[sampler.__module__]
-    return module.PerceptualModel.wrap(network, "random scene")
 
 
 @pytest.fixture

@@ -101,6 +101,20 @@ def conditioning(seed: int, **options) -> list:
     return [[torch.randn(1, 8, CONTEXT, generator=generator), {"pooled_output": pooled, **options}]]
 
 
+class Clip:
+    """In the place of a text encoder: random tokens, the same for texts of one length; keeps what it was asked for."""
+
+    def __init__(self) -> None:
+        self.texts: list[str] = []
+
+    def tokenize(self, text: str) -> str:
+        self.texts.append(text)
+        return text
+
+    def encode_from_tokens_scheduled(self, tokens: str) -> list:
+        return conditioning(len(tokens))
+
+
 def empty_latent(width_px: int, height_px: int, batch: int = 1) -> dict:
     """As EmptyLatentImage makes it."""
     return {"samples": torch.zeros(batch, 4, height_px // 8, width_px // 8), "downscale_ratio_spacial": 8}
