@@ -16,7 +16,8 @@ from ...syncdiffusion_core.pullbacks import Gradient
 from ...syncdiffusion_core.sampling import sample
 from ...syncdiffusion_core.schedule import Clock
 from ...syncdiffusion_core.views.windows import WindowLayout, Windows
-from .conditioning import encode_window_size, refuse_context_windows
+from .bootstrapping import marked
+from .conditioning import encode_window_size, entries_of, refuse_context_windows
 from .decoder import HostDecoder
 from .denoiser import HostDenoiser
 from .guidance import GuidanceSettings, HostGuidance, missing_backward
@@ -122,10 +123,10 @@ class _Run:
         self.batch_size = windows_per_batch(
             self.patcher, self.row_shape, self.n_samples, len(self.windows), plan.windows_per_batch
         )
-        self.slicer = Slicer(self.windows) if len(self.windows) > 1 else None
-        self.denoiser = HostDenoiser(
-            self.guider, extra_args.get("model_options", {}), extra_args.get("seed"), self.slicer
-        )
+        seed = extra_args.get("seed")
+        slices = len(self.windows) > 1 or marked(entries_of(self.guider.conds))
+        self.slicer = Slicer(self.windows, seed) if slices else None
+        self.denoiser = HostDenoiser(self.guider, extra_args.get("model_options", {}), seed, self.slicer)
         self.guidance = self._make_guidance()
 
     def sample(self, x: Tensor, callback: Callable | None, disable: bool | None) -> Tensor:

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from ...syncdiffusion_core.denoiser import Rows
 from ...syncdiffusion_core.views.windows import Windows
+from .bootstrapping import Bootstrapping
 from .control import HintSlices
 from .tags import KEY, cut, tagged
 
@@ -23,10 +24,14 @@ Places = tuple  # what has to be the same for all rows of one model call: areas 
 
 
 class Slicer:
-    """Cuts conditioning for one run; it keeps the ControlNets of each batch of windows, and nothing else."""
+    """Cuts conditioning for one run; it keeps the ControlNets of each batch of windows and the noise of backdrops.
 
-    def __init__(self, windows: Windows) -> None:
+    seed: of the run.
+    """
+
+    def __init__(self, windows: Windows, seed: int | None = None) -> None:
         self._windows, self._hints = windows, HintSlices(windows)
+        self._bootstrapping = Bootstrapping(windows, seed)
 
     def calc_cond_batch(
         self, execute: Callable, model: object, conds: Conds, x_in: Tensor, timestep: Tensor, model_options: dict
@@ -46,7 +51,8 @@ class Slicer:
             picked = [index * n + sample for index in group for sample in range(n)]
             part = Rows.grid(n, tuple(rows.distinct_views[index] for index in group))
             local = [self._of_group(entries, place, part) for entries, place in zip(conds, places, strict=True)]
-            results = execute(model, local, x_in[picked], timestep[picked], tagged(model_options, part))
+            args = (model, local, x_in[picked], timestep[picked], tagged(model_options, part))
+            results = self._bootstrapping.calc_cond_batch(execute, *args)
             for out, result in zip(outs, results, strict=True):
                 out[picked] = result
         return outs
