@@ -65,6 +65,12 @@ class PerceptualSyncGuidance(io.ComfyNode):
                     tooltip=f"The picture to resemble, only with the anchor '{AnchorKind.IMAGE.value}': one for all "
                     "panoramas of a batch, or one each.",
                 ),
+                io.Mask.Input(
+                    "mask",
+                    optional=True,
+                    tooltip="Where guidance acts, scaled to the canvas: fully where white, not where black; Invert "
+                    "Mask keeps it out of a place. Windows that it does not touch are left free, and cost nothing.",
+                ),
                 io.Combo.Input(
                     "gradient",
                     options=Gradient,
@@ -139,6 +145,7 @@ class PerceptualSyncGuidance(io.ComfyNode):
         schedule,
         max_move,
         anchor_image=None,
+        mask=None,
     ) -> io.NodeOutput:
         if vae is None:
             raise ValueError("vae: the checkpoint holds no VAE; load one with Load VAE and connect it")
@@ -153,5 +160,6 @@ class PerceptualSyncGuidance(io.ComfyNode):
                 anchor=Anchor(AnchorKind(anchor), anchor_index, image),
                 gradient=Gradient(gradient),
                 max_move=max_move or None,
+                mask=mask,
             )
         )

@@ -11,7 +11,8 @@ from ..syncdiffusion_core.guidance import GuidanceTrace
 from .host.checks import check_guidance, check_latent
 from .host.conditioning import with_window_size
 from .host.memory import reserve_for_windows, windows_per_batch
-from .host.sampler import Algorithm, Plan, make_sampler, resolve_windows
+from .host.plan import Algorithm, Plan
+from .host.sampler import make_sampler, resolve_windows
 from .sockets import CATEGORY, Guidance, Windows
 
 LAST_STEP = 10000
@@ -154,7 +155,7 @@ def _inputs() -> list[io.Input]:
             advanced=True,
             tooltip="automatic: the paper's loop for euler and ddim, else the host's sampler with its latent moved. "
             "reference: the paper to the letter, weights by step index and moves unlimited. host sampler: always the "
-            "latter.",
+            "latter. sequential: window after window, each continuing the last (a baseline, without guidance).",
         ),
         io.Int.Input(
             "start_at_step", default=0, min=0, max=LAST_STEP, advanced=True, tooltip="First step to run, from 0."

@@ -3,7 +3,8 @@
 import comfy.samplers
 from comfy_api.latest import io
 
-from .host.sampler import Algorithm, Plan, make_sampler
+from .host.plan import Algorithm, Plan
+from .host.sampler import make_sampler
 from .sockets import CATEGORY, Guidance, Windows
 
 
@@ -39,7 +40,8 @@ class SyncDiffusionSampler(io.ComfyNode):
                     default=Algorithm.AUTOMATIC,
                     advanced=True,
                     tooltip="automatic: the paper's loop for euler and ddim, else the wrapped sampler with its latent "
-                    "moved. reference: the paper to the letter. host sampler: always the wrapped sampler.",
+                    "moved. reference: the paper to the letter. host sampler: always the wrapped sampler. sequential: "
+                    "window after window, each continuing the last (a baseline, without guidance).",
                 ),
                 io.Int.Input(
                     "windows_per_batch",

@@ -50,7 +50,8 @@ class PerceptualGuidance:
     batch_size: windows in one gradient pass. max_move: largest root-mean-square move of a window in state
     standard deviations, beyond which the move is scaled down, and non-finite gradients are skipped; None for
     the paper's unguarded move. loss_scale: factor on the loss in its backward pass, for half-precision
-    decoders. report: called after every guided step.
+    decoders. where: how much of the move each cell takes, [V, N or 1, h, w] in [0, 1], None for all of it
+    everywhere; windows in which nothing moves are left out. report: called after every guided step.
     """
 
     decode: Decoder
@@ -61,6 +62,7 @@ class PerceptualGuidance:
     batch_size: int = 1
     max_move: float | None = None
     loss_scale: float = 1.0
+    where: Tensor | None = None
     report: Callable[[GuidanceTrace], None] | None = None
 
     def guides(self, step: int) -> bool:
@@ -72,13 +74,14 @@ class PerceptualGuidance:
         self, x: Tensor, step: int, sigma: float, n_samples: int, denoiser: Denoiser, process: NoiseProcess
     ) -> Tensor:
         """Move the windows of a guided step: x [V*N, C, h, w], view-major -> the same shape."""
-        if not self.guides(step):
+        acting = self._acting(x.shape[0] // n_samples)
+        if not self.guides(step) or not acting:
             return x
         phi = self._clean_prediction(denoiser, process)
         by_view = x.unflatten(0, (-1, n_samples))  # [V, N, C, h, w]
         anchor = self._anchor_features(by_view, sigma, phi)
         fixed = self.anchor.window(len(by_view))  # Algorithm 1 moves every window but the anchor
-        moving = [view for view in range(len(by_view)) if view != fixed]
+        moving = [view for view in acting if view != fixed]
         gradient, losses = torch.zeros_like(by_view), torch.zeros(by_view.shape[:2], device=x.device, dtype=x.dtype)
         for picks, real in batches(len(moving), self.batch_size):
             views = tuple(moving[pick] for pick in picks)
@@ -91,11 +94,24 @@ class PerceptualGuidance:
             gradient[kept] = pulled.unflatten(0, (-1, n_samples))[:real].to(gradient.dtype)
             losses[kept] = loss.unflatten(0, (-1, n_samples))[:real].to(losses.device, losses.dtype)
         scale = self.weights[step] * self._constant(x) * process.state_variance(sigma)
-        move = self._guarded(-scale * gradient, process.state_scale(sigma))
+        move = self._limited(self._guarded(-scale * gradient, process.state_scale(sigma)))
         if self.report is not None:
             size = _row_rms(move) / process.state_scale(sigma)
             self.report(GuidanceTrace(step, sigma, self.weights[step], losses, size))
         return x + move.flatten(0, 1)
+
+    def _acting(self, n_views: int) -> list[int]:
+        """The windows in which anything may move."""
+        if self.where is None:
+            return list(range(n_views))
+        return self.where.flatten(1).any(dim=1).nonzero().flatten().tolist()
+
+    def _limited(self, move: Tensor) -> Tensor:
+        """Moves [V, N, C, …, h, w], as much of them as each cell takes."""
+        if self.where is None:
+            return move
+        where = self.where.to(move)
+        return move * where.reshape(*where.shape[:2], *[1] * (move.ndim - 4), *where.shape[2:])
 
     def _constant(self, x: Tensor) -> float:
         return self.distance.constant * x.shape[-2] * x.shape[-1] / PAPER_CELLS
@@ -125,12 +141,14 @@ class PerceptualGuidance:
         if fixed is not None:
             return self._features(by_view, (fixed,), sigma, phi)
         sums: list[Tensor] | None = None
-        for views, real in batches(n_views, self.batch_size):
+        acting = self._acting(n_views)
+        for picks, real in batches(len(acting), self.batch_size):
+            views = tuple(acting[pick] for pick in picks)
             features = self._features(by_view, views, sigma, phi)
             part = [f.unflatten(0, (-1, n_samples))[:real].sum(dim=0) for f in features]
             sums = part if sums is None else [s + p for s, p in zip(sums, part, strict=True)]
         assert sums is not None
-        return tuple(s / n_views for s in sums)
+        return tuple(s / len(acting) for s in sums)
 
     def _features(self, by_view: Tensor, views: tuple[int, ...], sigma: float, phi: Denoiser) -> Features:
         rows = Rows.grid(by_view.shape[1], views)

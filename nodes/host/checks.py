@@ -50,3 +50,8 @@ def check_guidance(settings: GuidanceSettings, model: object, windows: Windows, 
         raise ValueError(
             f"anchor_image: a batch of {image.shape[0]} pictures for {batch} panoramas; give one, or one for each"
         )
+    if settings.mask is not None and settings.mask.shape[0] not in (1, batch):
+        raise ValueError(
+            f"guidance: its mask is a batch of {settings.mask.shape[0]} for {batch} panoramas; give one mask, or one "
+            "for each"
+        )

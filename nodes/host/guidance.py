@@ -16,7 +16,11 @@ from .perceptual import PerceptualModel
 
 @dataclass(frozen=True)
 class GuidanceSettings:
-    """Perceptual guidance as a user gives it. vae: the host's VAE. max_move: see PerceptualGuidance."""
+    """Perceptual guidance as a user gives it.
+
+    vae: the host's VAE. max_move: see PerceptualGuidance. mask: where it acts, a MASK [B, H, W] of any size, B samples
+    or 1; None for everywhere.
+    """
 
     vae: object
     perceptual: PerceptualModel
@@ -24,6 +28,7 @@ class GuidanceSettings:
     anchor: Anchor
     gradient: Gradient
     max_move: float | None
+    mask: Tensor | None = None
 
 
 class HostGuidance:

@@ -1,8 +1,7 @@
 """SyncDiffusion as a SAMPLER of the host."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
-from enum import Enum
+from dataclasses import replace
 from functools import partial
 
 import comfy.samplers
@@ -11,6 +10,8 @@ import torch
 from torch import Tensor
 
 from ...syncdiffusion_core.anchors import Anchor, AnchorKind
+from ...syncdiffusion_core.denoiser import Denoiser
+from ...syncdiffusion_core.extrapolation import extrapolate, visiting_order
 from ...syncdiffusion_core.guidance import GuidanceTrace, PerceptualGuidance
 from ...syncdiffusion_core.pullbacks import Gradient
 from ...syncdiffusion_core.sampling import sample
@@ -20,9 +21,11 @@ from .bootstrapping import marked
 from .conditioning import encode_window_size, entries_of, refuse_context_windows
 from .decoder import HostDecoder
 from .denoiser import HostDenoiser
-from .guidance import GuidanceSettings, HostGuidance, missing_backward
-from .memory import AUTOMATIC, guided_windows_per_batch, load_together, windows_per_batch
+from .guidance import HostGuidance, missing_backward
+from .kept import KeptWindows, free_cells
+from .memory import guided_windows_per_batch, load_together, windows_per_batch
 from .perceptual import HostDistance
+from .plan import Algorithm, Plan, is_euler, refuse_unmovable
 from .process import host_process, percent_of_sigma
 from .progress import say
 from .slicing import Slicer
@@ -32,45 +35,6 @@ from .windowed import Mover, WindowedGuider, WindowedModel
 HALF_PRECISION_SCALE = 2.0**12
 LOOKS_AHEAD = {"sample_heun": 2}
 """Samplers that visit a level before they stand on it: the visit that opens its step."""
-KEEPS_NO_MOVE = {
-    "sample_unipc": "uni_pc",
-    "sample_unipc_bh2": "uni_pc_bh2",
-    "sample_sa_solver": "sa_solver",
-    "sample_sa_solver_pece": "sa_solver_pece",
-    "dpm_adaptive_function": "dpm_adaptive",
-    "dpm_fast_function": "dpm_fast",
-    "sample_heunpp2": "heunpp2",
-    "sample_exp_heun_2_x0": "exp_heun_2_x0",
-    "sample_exp_heun_2_x0_sde": "exp_heun_2_x0_sde",
-}
-"""Samplers that drop or invert a move of their state (measured: at most 3 % of it reaches the result), or that
-look ahead so far that the opening of a step cannot be told."""
-
-
-class Algorithm(str, Enum):
-    """Which loop runs."""
-
-    AUTOMATIC = "automatic"
-    REFERENCE = "reference (Algorithm 1)"
-    HOST_SAMPLER = "host sampler"
-
-
-@dataclass(frozen=True)
-class Plan:
-    """One run as the nodes describe it.
-
-    windows_per_batch: 0 for what fits. first_step, total_steps: where the run's sigmas stand in their schedule,
-    for weights by step index. on_trace: called after each guided step.
-    """
-
-    layout: WindowLayout
-    guidance: GuidanceSettings | None
-    inner: comfy.samplers.KSAMPLER
-    algorithm: Algorithm = Algorithm.AUTOMATIC
-    windows_per_batch: int = AUTOMATIC
-    first_step: int = 0
-    total_steps: int | None = None
-    on_trace: Callable[[GuidanceTrace], None] | None = None
 
 
 def make_sampler(plan: Plan) -> comfy.samplers.KSAMPLER:
@@ -81,30 +45,6 @@ def make_sampler(plan: Plan) -> comfy.samplers.KSAMPLER:
         return _Run(plan, model, x, sigmas, extra_args or {}).sample(x, callback, disable)
 
     return comfy.samplers.KSAMPLER(sample_synchronised, inpaint_options=plan.inner.inpaint_options)
-
-
-def refuse_unmovable(plan: Plan) -> None:
-    """Raise ValueError for an inner sampler under which guidance would be lost."""
-    if not isinstance(plan.inner, comfy.samplers.KSAMPLER):
-        raise ValueError(
-            f"sampler: {type(plan.inner).__name__} runs a loop of its own that windows cannot enter; use a "
-            "sampler from KSamplerSelect"
-        )
-    name = KEEPS_NO_MOVE.get(plan.inner.sampler_function.__name__)
-    if name is not None and plan.guidance is not None and plan.guidance.schedule.weight > 0:
-        raise ValueError(
-            f"sampler: {name} does not carry a move of its state on, so guidance would be lost under it; choose euler, "
-            "ddim, dpmpp_2m, ipndm, deis, res_multistep or an ancestral sampler, or set the guidance weight to 0"
-        )
-    if plan.algorithm is Algorithm.REFERENCE and not _is_euler(plan.inner):
-        raise ValueError(
-            f"sampler: '{Algorithm.REFERENCE.value}' is defined for euler and ddim only; choose one of them or "
-            f"the algorithm '{Algorithm.HOST_SAMPLER.value}'"
-        )
-
-
-def _is_euler(sampler: comfy.samplers.KSAMPLER) -> bool:
-    return sampler.sampler_function.__name__ == "sample_euler" and not sampler.extra_options.get("s_churn")
 
 
 class _Run:
@@ -123,14 +63,16 @@ class _Run:
         self.batch_size = windows_per_batch(
             self.patcher, self.row_shape, self.n_samples, len(self.windows), plan.windows_per_batch
         )
-        seed = extra_args.get("seed")
         slices = len(self.windows) > 1 or marked(entries_of(self.guider.conds))
-        self.slicer = Slicer(self.windows, seed) if slices else None
-        self.denoiser = HostDenoiser(self.guider, extra_args.get("model_options", {}), seed, self.slicer)
+        self.slicer = Slicer(self.windows, extra_args.get("seed")) if slices else None
+        self.denoise_mask = extra_args.get("denoise_mask")
+        self.denoiser = self._denoiser()
         self.guidance = self._make_guidance()
 
     def sample(self, x: Tensor, callback: Callable | None, disable: bool | None) -> Tensor:
         """The canvas at the last sigma."""
+        if self.plan.algorithm is Algorithm.SEQUENTIAL:
+            return self._sequential(x, callback)
         if self.guidance is not None and self._ours():
             return self._reference(x, callback)
         guider = WindowedGuider(self.guider, self.windows, self.batch_size, self.slicer)
@@ -145,16 +87,17 @@ class _Run:
             **inner.extra_options,
         )
 
+    def _denoiser(self) -> Denoiser:
+        """Of windows that may have moved apart, kept cells blended in."""
+        options = self.extra_args.get("model_options", {})
+        denoiser = HostDenoiser(self.guider, options, self.extra_args.get("seed"), self.slicer)
+        if self.denoise_mask is None:
+            return denoiser
+        return KeptWindows(denoiser, self.windows, self.model, self.denoise_mask, options)
+
     def _ours(self) -> bool:
         """Whether the loop is ours: windows moved apart and a second pass at each, as in Algorithm 1."""
-        masked = self.extra_args.get("denoise_mask") is not None
-        if self.plan.algorithm is Algorithm.REFERENCE and masked:
-            raise ValueError(
-                f"latent_image: a noise mask cannot be used with '{Algorithm.REFERENCE.value}'; choose the "
-                f"algorithm '{Algorithm.HOST_SAMPLER.value}' or remove the mask"
-            )
-        wanted = self.plan.algorithm is not Algorithm.HOST_SAMPLER
-        return wanted and not masked and _is_euler(self.plan.inner)
+        return self.plan.algorithm is not Algorithm.HOST_SAMPLER and is_euler(self.plan.inner)
 
     def _reference(self, x: Tensor, callback: Callable | None) -> Tensor:
         def on_step(step: int, sigma: float, x0: Tensor, canvas: Tensor) -> None:
@@ -171,6 +114,22 @@ class _Run:
             batch_size=self.batch_size,
             on_step=on_step,
         )
+
+    def _sequential(self, x: Tensor, callback: Callable | None) -> Tensor:
+        known = torch.zeros(x.shape[0], *x.shape[-2:], dtype=torch.bool, device=x.device)
+        if self.denoise_mask is not None:
+            known = ~free_cells(self.denoise_mask)
+        known = known[(slice(None), *[None] * (x.ndim - 3))]  # [N, 1, …, H, W]
+        steps = len(self.sigmas) - 1
+        total = steps * len(visiting_order(self.windows, known))
+
+        def on_step(done: int, sigma: float, x0: Tensor, canvas: Tensor) -> None:
+            if callback is not None:
+                step = (done - 1) * steps // total  # the host's bar counts the steps of one pass over the canvas
+                callback({"i": step, "sigma": sigma, "sigma_hat": sigma, "denoised": x0, "x": canvas})
+
+        clean, noise = self.model.latent_image, self.model.noise
+        return extrapolate(self.denoiser, self.process, self.windows, x, self.sigmas, known, clean, noise, on_step)
 
     def _mover(self) -> Mover | None:
         if self.guidance is None:
@@ -204,6 +163,7 @@ class _Run:
             ),
             max_move=None if reference else settings.max_move,
             loss_scale=HALF_PRECISION_SCALE if vae.vae_dtype == torch.float16 else 1.0,
+            where=self._where(settings.mask),
             report=partial(_report, self.plan.on_trace),
         )
         return HostGuidance(guidance)
@@ -224,6 +184,17 @@ class _Run:
                 f"and this run from {percents[0]:.0%} to {percents[-1]:.0%}; raise the guidance's end or the denoise"
             )
         return weights
+
+    def _where(self, mask: Tensor | None) -> Tensor | None:
+        """How much of its move each cell of each window takes, [V, N or 1, h, w]; None for all of it everywhere."""
+        if mask is None and self.denoise_mask is None:
+            return None
+        where = torch.ones(1, *self.windows.canvas, device=self.sigma_tensor.device)
+        if mask is not None:
+            where = comfy.utils.reshape_mask(mask, (mask.shape[0], 1, *self.windows.canvas))[:, 0].to(where)
+        if self.denoise_mask is not None:
+            where = where * free_cells(self.denoise_mask)
+        return self.windows.project(where).unflatten(0, (len(self.windows), -1))
 
     def _gradient(self, asked: Gradient) -> Gradient:
         """The gradient asked for, or the forward-only one where the model has no backward; says so."""

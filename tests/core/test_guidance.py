@@ -530,3 +530,48 @@ def test_inference_needs_no_gradient_around_it():
     with torch.no_grad():
         inside = moves(make(), x)
     torch.testing.assert_close(inside, moves(make(), x), rtol=0, atol=0)
+
+
+# Where it acts.
+
+
+def test_a_mask_scales_the_move_cell_by_cell():
+    x = states(n=2)
+    where = toys.randn(VIEWS, 2, SIZE, SIZE, seed=4).sigmoid()
+    torch.testing.assert_close(moves(make(where=where), x, n=2), moves(make(), x, n=2) * where[:, :, None])
+    one = where[:, :1]
+    torch.testing.assert_close(moves(make(where=one), x, n=2), moves(make(), x, n=2) * one[:, :, None])
+
+
+def test_windows_outside_the_mask_are_not_evaluated():
+    where = torch.zeros(VIEWS, 1, SIZE, SIZE)
+    where[0], where[3, :, 2:] = 1, 1
+    seen = set()
+
+    def denoiser(x, sigma, rows):
+        seen.update(rows.views)
+        return toys.eps_denoiser(x, sigma, rows)
+
+    got = moves(make(where=where), states(), denoiser=denoiser)
+    assert seen == {0, 3, VIEWS // 2}  # and the anchor, though nothing moves there
+    assert [view for view in range(VIEWS) if got[view].abs().max() > 0] == [0, 3]
+
+
+def test_the_mean_of_windows_is_of_those_in_the_mask():
+    x = states()
+    where = torch.ones(VIEWS, 1, SIZE, SIZE)
+    where[1] = 0
+    got = moves(make(anchor=Anchor(AnchorKind.MEAN), where=where), x)
+    kept = [0, 2, 3, 4]
+    names = dict(enumerate(kept))
+
+    def denoiser(x, sigma, rows):
+        return toys.eps_denoiser(x, sigma, toys.Rows(rows.samples, tuple(names[v] for v in rows.views)))
+
+    torch.testing.assert_close(got[kept], moves(make(anchor=Anchor(AnchorKind.MEAN)), x[kept], denoiser=denoiser))
+
+
+def test_an_empty_mask_moves_nothing():
+    x = states()
+    got = make(where=torch.zeros(VIEWS, 1, SIZE, SIZE))(x, 0, SIGMA, 1, toys.eps_denoiser, VE)
+    assert torch.equal(got, x)

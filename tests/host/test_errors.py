@@ -127,13 +127,20 @@ def test_samplers_that_forget_a_move(refused, panorama, models, windows, guidanc
     )
 
 
-def test_reference_needs_euler_and_no_mask(panorama, models, windows, guidance, small):
-    reference = {"algorithm": "reference (Algorithm 1)", "guidance": guidance(end_percent=1.0)}
-    with pytest.raises(ValueError, match="euler and ddim only"):
-        panorama(models["eps"], windows(64, 32), sampler_name="dpmpp_2m", **reference)
-    latent = {**small.empty_latent(192, 64), "noise_mask": torch.ones(1, 64, 192)}
-    with pytest.raises(ValueError, match="noise mask"):
-        panorama(models["eps"], windows(64, 32), latent_image=latent, **reference)
+@pytest.mark.parametrize("algorithm", ["reference (Algorithm 1)", "sequential (Blended Latent Diffusion)"])
+def test_loops_of_our_own_need_euler(refused, panorama, models, windows, algorithm):
+    run = {"sampler_name": "dpmpp_2m", "algorithm": algorithm}
+    refused(lambda: panorama(models["eps"], windows(64, 32), **run), "sampler", algorithm, "euler and ddim only")
+
+
+def test_sequential_extrapolation_takes_no_guidance(refused, panorama, models, windows, guidance):
+    run = {"algorithm": "sequential (Blended Latent Diffusion)", "guidance": guidance()}
+    refused(lambda: panorama(models["eps"], windows(64, 32), **run), "guidance", "sequential", "disconnect")
+
+
+def test_guidance_mask_batch(refused, panorama, models, windows, guidance, small):
+    run = {"guidance": guidance(mask=torch.ones(2, 8, 8)), "latent_image": small.empty_latent(192, 64, batch=3)}
+    refused(lambda: panorama(models["eps"], windows(64, 32), **run), "guidance", "mask", "2", "3")
 
 
 def test_apply_windows_twice(run_node, models, windows):

@@ -1,0 +1,88 @@
+"""A run as the nodes describe it, and what cannot run."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import Enum
+
+import comfy.samplers
+
+from ...syncdiffusion_core.guidance import GuidanceTrace
+from ...syncdiffusion_core.views.windows import WindowLayout
+from .guidance import GuidanceSettings
+from .memory import AUTOMATIC
+
+KEEPS_NO_MOVE = {
+    "sample_unipc": "uni_pc",
+    "sample_unipc_bh2": "uni_pc_bh2",
+    "sample_sa_solver": "sa_solver",
+    "sample_sa_solver_pece": "sa_solver_pece",
+    "dpm_adaptive_function": "dpm_adaptive",
+    "dpm_fast_function": "dpm_fast",
+    "sample_heunpp2": "heunpp2",
+    "sample_exp_heun_2_x0": "exp_heun_2_x0",
+    "sample_exp_heun_2_x0_sde": "exp_heun_2_x0_sde",
+}
+"""Samplers that drop or invert a move of their state (measured: at most 3 % of it reaches the result), or that
+look ahead so far that the opening of a step cannot be told."""
+
+
+class Algorithm(str, Enum):
+    """Which loop runs."""
+
+    AUTOMATIC = "automatic"
+    REFERENCE = "reference (Algorithm 1)"
+    HOST_SAMPLER = "host sampler"
+    SEQUENTIAL = "sequential (Blended Latent Diffusion)"
+
+
+LOOPS = (Algorithm.REFERENCE, Algorithm.SEQUENTIAL)
+"""Loops of our own, which make DDIM's steps whatever the sampler's rule."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """One run as the nodes describe it.
+
+    windows_per_batch: 0 for what fits. first_step, total_steps: where the run's sigmas stand in their schedule,
+    for weights by step index. on_trace: called after each guided step.
+    """
+
+    layout: WindowLayout
+    guidance: GuidanceSettings | None
+    inner: comfy.samplers.KSAMPLER
+    algorithm: Algorithm = Algorithm.AUTOMATIC
+    windows_per_batch: int = AUTOMATIC
+    first_step: int = 0
+    total_steps: int | None = None
+    on_trace: Callable[[GuidanceTrace], None] | None = None
+
+
+def refuse_unmovable(plan: Plan) -> None:
+    """Raise ValueError for a sampler under which the guidance or the algorithm would be lost."""
+    if not isinstance(plan.inner, comfy.samplers.KSAMPLER):
+        raise ValueError(
+            f"sampler: {type(plan.inner).__name__} runs a loop of its own that windows cannot enter; use a "
+            "sampler from KSamplerSelect"
+        )
+    guided = plan.guidance is not None and plan.guidance.schedule.weight > 0
+    name = KEEPS_NO_MOVE.get(plan.inner.sampler_function.__name__)
+    if name is not None and guided:
+        raise ValueError(
+            f"sampler: {name} does not carry a move of its state on, so guidance would be lost under it; choose euler, "
+            "ddim, dpmpp_2m, ipndm, deis, res_multistep or an ancestral sampler, or set the guidance weight to 0"
+        )
+    if plan.algorithm in LOOPS and not is_euler(plan.inner):
+        raise ValueError(
+            f"sampler: '{plan.algorithm.value}' is defined for euler and ddim only; choose one of them or "
+            f"the algorithm '{Algorithm.HOST_SAMPLER.value}'"
+        )
+    if plan.algorithm is Algorithm.SEQUENTIAL and guided:
+        raise ValueError(
+            f"guidance: '{plan.algorithm.value}' makes one window after the other, so there is nothing to pull "
+            f"together; disconnect guidance or choose the algorithm '{Algorithm.AUTOMATIC.value}'"
+        )
+
+
+def is_euler(sampler: comfy.samplers.KSAMPLER) -> bool:
+    """Whether a sampler is the deterministic first-order one (euler; ddim is an alias of it)."""
+    return sampler.sampler_function.__name__ == "sample_euler" and not sampler.extra_options.get("s_churn")

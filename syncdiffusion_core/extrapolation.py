@@ -1,0 +1,75 @@
+"""Sequential extrapolation by Blended Latent Diffusion: the baseline that windows denoised together improve on.
+
+One window is denoised alone; each next one keeps what the windows before it have made, which is blended in at
+every noise level (Avrahami et al. 2022, arXiv 2206.02779; as a baseline for panoramas in SyncDiffusion, section 5).
+"""
+
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor
+
+from .denoiser import Denoiser, Rows
+from .process import NoiseProcess
+from .views.view_set import aggregate
+from .views.windows import Windows
+
+OnStep = Callable[[int, float, Tensor, Tensor], None]
+"""Called after each step of each window with (steps done so far, sigma, canvas x0, canvas x)."""
+
+
+def visiting_order(windows: Windows, known: Tensor) -> list[int]:
+    """The windows in the order in which they are made: always the one of which most is known, but not all.
+
+    known: [N, 1, …, H, W], true where the canvas is given. Where nothing is, the centre comes first.
+    """
+    known, order = known.clone(), []
+    while not known.all():
+        shares = windows.project(known.float()).unflatten(0, (len(windows), -1)).flatten(1).mean(dim=1)
+        shares[shares == 1] = -1
+        order.append(int(shares.argmax()) if known.any() else windows.centre)
+        known |= windows.subset(order[-1:]).coverage() > 0
+    return order
+
+
+@torch.no_grad()
+def extrapolate(
+    denoiser: Denoiser,
+    process: NoiseProcess,
+    windows: Windows,
+    canvas: Tensor,
+    sigmas: Sequence[float],
+    known: Tensor,
+    clean: Tensor,
+    noise: Tensor,
+    on_step: OnStep | None = None,
+) -> Tensor:
+    """Denoise a canvas window after window.
+
+    canvas: the noised canvas [N, C, …, H, W] at sigmas[0]. known: [N, 1, …, H, W], true where the canvas is given
+    beforehand, and clean: the canvas's clean latent there. noise: what known cells are noised with. clean and noise
+    have the shape of canvas. Returns the canvas at sigmas[-1].
+    """
+    canvas = torch.where(known, process.compose(clean, noise, sigmas[-1]), canvas)
+    known, done = known.clone(), 0
+    for view in visiting_order(windows, known):
+        window, rows = windows.subset((view,)), Rows.grid(canvas.shape[0], (view,))
+        x, given, x0_given, eps_given = (window.project(part) for part in (canvas, known, clean, noise))
+        for sigma, sigma_next in zip(sigmas[:-1], sigmas[1:], strict=True):
+            x = torch.where(given, process.compose(x0_given, eps_given, sigma), x)
+            x0 = torch.where(given, x0_given, denoiser(x, sigma, rows))
+            x = process.step(x, x0, sigma, sigma_next)
+            done += 1
+            if on_step is not None:
+                on_step(done, sigma, _placed(window, x0, clean), canvas)
+        clean, canvas = (
+            _placed(window, x0, clean),
+            _placed(window, torch.where(given, window.project(canvas), x), canvas),
+        )
+        known |= window.coverage() > 0
+    return canvas
+
+
+def _placed(window: Windows, content: Tensor, canvas: Tensor) -> Tensor:
+    """The canvas with this content [N, C, …, h, w] in the window's place."""
+    return torch.where(window.coverage() > 0, aggregate(window, content), canvas)
