@@ -22,6 +22,15 @@ def vae(small) -> object:
 
 
 @pytest.fixture
+def living_models(host) -> None:
+    """The host walks its list of loaded models to encode a hint; it cannot bear models that died with their test."""
+    import comfy.model_management
+
+    loaded = comfy.model_management.current_loaded_models
+    loaded[:] = [entry for entry in loaded if entry.model is not None]
+
+
+@pytest.fixture
 def windows(run_node) -> Callable[..., object]:
     """windows(width, stride, **tiler inputs) -> WINDOWS of that width, 64 px high."""
 
