@@ -14,9 +14,13 @@ from torch import Tensor
 
 from ...syncdiffusion_core.denoiser import Rows
 from ...syncdiffusion_core.views.windows import Windows
+from .attention import attends_to_places, cut_attention
 from .bootstrapping import Bootstrapping
 from .control import HintSlices
 from .tags import KEY, cut, tagged
+
+ATTENTION = "attention_mask"
+"""The host's name of a mask over a model's tokens."""
 
 Cond = dict
 Conds = list[list[Cond] | None]
@@ -88,7 +92,12 @@ class Slicer:
 
     def _of_cond(self, cond: Cond, areas: tuple | None, boxes: tuple | None, rows: Rows) -> Iterator[Cond]:
         """The condition for these rows: once for each part of its area that the window sees, or just once."""
-        local = {**cond, "model_conds": {name: self._input(name, c, rows) for name, c in cond["model_conds"].items()}}
+        text = cond["model_conds"].get("c_crossattn")
+        words = 0 if text is None else text.cond.shape[1]
+        local = {
+            **cond,
+            "model_conds": {name: self._input(name, c, words, rows) for name, c in cond["model_conds"].items()},
+        }
         if cond.get("mask") is not None:
             local["mask"] = self._rows(cond["mask"], rows)
         if cond.get("control") is not None:
@@ -101,9 +110,11 @@ class Slicer:
         for area in areas:
             yield {**local, "area": area}
 
-    def _input(self, name: str, cond: comfy.conds.CONDRegular, rows: Rows) -> comfy.conds.CONDRegular:
+    def _input(self, name: str, cond: comfy.conds.CONDRegular, words: int, rows: Rows) -> comfy.conds.CONDRegular:
         """An input of the model: cut where it has the canvas's shape."""
         value = cond.cond
+        if name == ATTENTION and attends_to_places(value, words, self._windows):
+            return cond._copy_with(cut_attention(value, words, self._windows, rows))
         if isinstance(cond, comfy.conds.CONDList):
             return cond._copy_with([self._rows(v, rows) if self._is_canvas(v) else v for v in value])
         if self._is_canvas(value):

@@ -80,6 +80,37 @@ def sdxl_model(seed: int = 0) -> comfy.model_patcher.ModelPatcher:
     return patcher(base)
 
 
+@torch.inference_mode()
+def flux_model(seed: int = 0) -> comfy.model_patcher.ModelPatcher:
+    """A small Flux: a transformer of text and patches of 2x2 cells."""
+
+    class Config(comfy.supported_models.Flux):
+        unet_extra_config: dict = {}
+
+    unet_config = {
+        "image_model": "flux",
+        "in_channels": 16,
+        "out_channels": 16,
+        "vec_in_dim": 1280,
+        "context_in_dim": CONTEXT,
+        "hidden_size": 128,
+        "mlp_ratio": 2.0,
+        "num_heads": 1,
+        "depth": 1,
+        "depth_single_blocks": 1,
+        "axes_dim": [16, 56, 56],
+        "theta": 10000,
+        "patch_size": 2,
+        "qkv_bias": True,
+        "guidance_embed": True,
+        "txt_ids_dims": [],
+        "dtype": torch.float32,
+    }
+    base = Config(unet_config).get_model({})
+    randomise(base.diffusion_model, seed)
+    return patcher(base)
+
+
 def patcher(base: torch.nn.Module) -> comfy.model_patcher.ModelPatcher:
     """As the host wraps a loaded model."""
     cpu = torch.device("cpu")
