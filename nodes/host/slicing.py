@@ -17,6 +17,7 @@ from ...syncdiffusion_core.views.windows import Windows
 from .attention import attends_to_places, cut_attention
 from .bootstrapping import Bootstrapping
 from .control import HintSlices
+from .pictures import refuse_pictures
 from .tags import KEY, cut, tagged
 
 ATTENTION = "attention_mask"
@@ -36,6 +37,7 @@ class Slicer:
     def __init__(self, windows: Windows, seed: int | None = None) -> None:
         self._windows, self._hints = windows, HintSlices(windows)
         self._bootstrapping = Bootstrapping(windows, seed)
+        self._checked = len(windows) == 1
 
     def calc_cond_batch(
         self, execute: Callable, model: object, conds: Conds, x_in: Tensor, timestep: Tensor, model_options: dict
@@ -45,6 +47,9 @@ class Slicer:
         Windows that an area or a box meets at different places are evaluated in separate calls: the host runs the
         model on an area's own pixels.
         """
+        if not self._checked:
+            refuse_pictures(model_options, conds)
+            self._checked = True
         rows: Rows = model_options["transformer_options"][KEY]
         n = rows.n_samples
         groups: dict[Places, list[int]] = {}
