@@ -111,6 +111,20 @@ def flux_model(seed: int = 0) -> comfy.model_patcher.ModelPatcher:
     return patcher(base)
 
 
+@torch.inference_mode()
+def wan_model(seed: int = 0, in_dim: int = 16) -> comfy.model_patcher.ModelPatcher:
+    """A small Wan: latents with a time axis; with 36 input channels, one that is given a picture and its mask."""
+
+    class Config(comfy.supported_models.WAN21_T2V):
+        unet_extra_config: dict = {}
+
+    sizes = {"dim": 128, "ffn_dim": 128, "num_heads": 1, "num_layers": 1, "text_dim": CONTEXT}
+    config = {"image_model": "wan2.1", "model_type": "t2v", "in_dim": in_dim, "out_dim": 16, "dtype": torch.float32}
+    base = Config({**config, **sizes}).get_model({})
+    randomise(base.diffusion_model, seed)
+    return patcher(base)
+
+
 def patcher(base: torch.nn.Module) -> comfy.model_patcher.ModelPatcher:
     """As the host wraps a loaded model."""
     cpu = torch.device("cpu")
