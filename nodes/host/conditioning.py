@@ -26,8 +26,10 @@ def set_window_size(conds: dict[str, list[dict]], width_px: int, height_px: int)
         entry.setdefault("height", height_px)
 
 
-def encode_window_size(inner_model: object, conds: dict[str, list[dict]], width_px: int, height_px: int) -> None:
-    """The same after the host processed them: ``y`` is encoded again with the window's size.
+def encode_window_size(
+    inner_model: object, conds: dict[str, list[dict]], width_px: int, height_px: int, seed: int | None
+) -> None:
+    """The same after the host processed them: ``y`` is encoded again with the window's size and the run's seed.
 
     The entries of one run are changed, never the user's CONDITIONING.
     """
@@ -36,7 +38,7 @@ def encode_window_size(inner_model: object, conds: dict[str, list[dict]], width_
             if "y" not in entry.get("model_conds", {}) or "width" in entry:
                 continue
             device = entry["model_conds"]["y"].cond.device
-            size = {"width": width_px, "height": height_px, "device": device, "prompt_type": role}
+            size = {"width": width_px, "height": height_px, "device": device, "prompt_type": role, "seed": seed}
             adm = inner_model.encode_adm(**{**entry, **size})
             entry["model_conds"] = {**entry["model_conds"], "y": comfy.conds.CONDRegular(adm)}
 

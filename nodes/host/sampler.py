@@ -143,7 +143,8 @@ class _Run:
             return
         refuse_stateful(self.extra_args.get("model_options", {}))
         layout = self.plan.layout
-        encode_window_size(self.inner_model, self.guider.conds, layout.window_width_px, layout.window_height_px)
+        size, seed = (layout.window_width_px, layout.window_height_px), self.extra_args.get("seed")
+        encode_window_size(self.inner_model, self.guider.conds, *size, seed)
 
     def _make_guidance(self) -> HostGuidance | None:
         settings = self.plan.guidance

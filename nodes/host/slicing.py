@@ -22,6 +22,8 @@ from .tags import KEY, cut, tagged
 
 ATTENTION = "attention_mask"
 """The host's name of a mask over a model's tokens."""
+OTHER_SCALES = ("effnet", "lq_latent")
+"""The host's names of pictures that a model stretches over whatever it is shown: Stable Cascade's, SeedVR's."""
 
 Cond = dict
 Conds = list[list[Cond] | None]
@@ -116,23 +118,36 @@ class Slicer:
             yield {**local, "area": area}
 
     def _input(self, name: str, cond: comfy.conds.CONDRegular, words: int, rows: Rows) -> comfy.conds.CONDRegular:
-        """An input of the model: cut where it has the canvas's shape."""
+        """An input of the model, cut if it is an image of the canvas; what has no place is passed on whole.
+
+        An image of the canvas: four dimensions or more, of which the last two are the canvas's height and width in
+        latent cells, or the same whole multiple of both (camera paths in pixels). So it is not text [B, tokens, width],
+        nor a reference picture of its own size. An entry of a list is cut only where it is exactly the canvas's size;
+        constants never are; what the host makes to the latents' shape always must be. words: tokens of text.
+        """
         value = cond.cond
+        if isinstance(cond, comfy.conds.CONDConstant):
+            return cond
         if name == ATTENTION and attends_to_places(value, words, self._windows):
             return cond._copy_with(cut_attention(value, words, self._windows, rows))
         if isinstance(cond, comfy.conds.CONDList):
-            return cond._copy_with([self._rows(v, rows) if self._is_canvas(v) else v for v in value])
-        if self._is_canvas(value):
-            return cond._copy_with(self._rows(value, rows))
-        if isinstance(cond, comfy.conds.CONDNoiseShape):
+            return cond._copy_with([self._rows(v, rows) if self._scale(v) == 1 else v for v in value])
+        if scale := self._scale(value):
+            return cond._copy_with(cut(self._windows, value, rows, scale))
+        if isinstance(cond, comfy.conds.CONDNoiseShape) or name in OTHER_SCALES:
             raise ValueError(
                 f"conditioning: the model's input '{name}' is an image of {tuple(value.shape[-2:])} latent cells on a "
                 f"canvas of {self._windows.canvas}, so it cannot be cut into windows; make it of the canvas's size"
             )
         return cond
 
-    def _is_canvas(self, value: object) -> bool:
-        return isinstance(value, Tensor) and value.ndim >= 4 and tuple(value.shape[-2:]) == self._windows.canvas
+    def _scale(self, value: object) -> int:
+        """Cells of an image of the canvas along a latent cell, 0 for what is no such image."""
+        height, width = self._windows.canvas
+        if not isinstance(value, Tensor) or value.ndim < 4 or value.shape[-2] % height:
+            return 0
+        scale = value.shape[-2] // height
+        return scale if value.shape[-1] == scale * width else 0
 
     def _rows(self, canvas: Tensor, rows: Rows) -> Tensor:
         """[B, …, H, W], B samples or 1 -> [R, …, h, w]."""

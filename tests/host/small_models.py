@@ -81,6 +81,20 @@ def sdxl_model(seed: int = 0) -> comfy.model_patcher.ModelPatcher:
 
 
 @torch.inference_mode()
+def unclip_model(seed: int = 0) -> comfy.model_patcher.ModelPatcher:
+    """A small unCLIP model: it is told a picture's embedding of 32 numbers, with noise, beside the text."""
+
+    class Config(comfy.supported_models.SD21UnclipL):
+        unet_extra_config: dict = {}
+
+    noise = {**Config.noise_aug_config, "timestep_dim": CONTEXT}
+    config = Config({**UNET, "adm_in_channels": 2 * CONTEXT, "num_classes": "sequential"})
+    base = comfy.model_base.SD21UNCLIP(config, noise, comfy.model_base.ModelType.EPS)
+    randomise(base.diffusion_model, seed)
+    return patcher(base)
+
+
+@torch.inference_mode()
 def flux_model(seed: int = 0) -> comfy.model_patcher.ModelPatcher:
     """A small Flux: a transformer of text and patches of 2x2 cells."""
 

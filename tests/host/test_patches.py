@@ -148,6 +148,53 @@ def test_lora_hooks_change_windows_by_their_keyframes(
     assert torch.equal(sample(None), plain), "nothing of the hook remains"
 
 
+class Noise:
+    """A NOISE of given numbers."""
+
+    def __init__(self, numbers):
+        self.numbers, self.seed = numbers, 3
+
+    def generate_noise(self, latent):
+        return self.numbers
+
+
+@pytest.mark.parametrize("how", ["sampler", "apply windows"])
+def test_masked_hooks_with_keyframes_are_those_of_windows_alone(how, lora, small, models, windows, run_node):
+    """Windows side by side: each is the host's own run on its part of the noise and of the mask."""
+    group = comfy.hooks.create_hook_lora(lora=lora, strength_model=1.0, strength_clip=0.0)
+    frames = comfy.hooks.HookKeyframeGroup()
+    frames.add(comfy.hooks.HookKeyframe(strength=1.0, start_percent=0.0))
+    frames.add(comfy.hooks.HookKeyframe(strength=0.3, start_percent=0.4))
+    group.set_keyframes_on_hooks(frames)
+    mask = torch.linspace(0, 1, 192).repeat(1, 64, 1)
+    noise = torch.randn(1, 4, 8, 24, generator=torch.manual_seed(3))
+    layout = windows(64, 64)
+
+    def run(part, model, sampler):
+        pixels = slice(8 * part.start, 8 * part.stop)
+        new = {"strength": 0.8, "mask": mask[..., pixels], "hooks": group, "set_cond_area": "default"}
+        cond, cond_new = small.conditioning(1), small.conditioning(5)
+        positive = run_node("ConditioningSetPropertiesAndCombine", cond=cond, cond_NEW=cond_new, **new)[0]
+        roles = {"positive": positive, "negative": small.conditioning(2)}
+        return run_node(
+            "SamplerCustomAdvanced",
+            noise=Noise(noise[..., part]),
+            guider=run_node("CFGGuider", model=model, **roles, cfg=4.0)[0],
+            sampler=sampler,
+            sigmas=run_node("BasicScheduler", model=models["eps"], scheduler="normal", steps=4, denoise=1.0)[0],
+            latent_image=small.empty_latent(pixels.stop - pixels.start, 64),
+        )[0]["samples"]
+
+    euler, model = run_node("KSamplerSelect", sampler_name="euler")[0], models["eps"]
+    ours = run_node("SyncDiffusionSampler", windows=layout)[0] if how == "sampler" else euler
+    with_windows = run_node("SyncDiffusionApplyWindows", model=model, windows=layout)[0]
+    whole = run(slice(0, 24), model if how == "sampler" else with_windows, ours)
+    for left in (0, 8, 16):
+        part = slice(left, left + 8)
+        alone = run(part, model, euler)
+        assert (whole[..., part] - alone).abs().max() <= 1e-5 * alone.abs().max()
+
+
 class HoldsPicture:
     """As the host's DiffSynthCnetPatch, Z-Image and Anima controls: an image of the canvas, used whole."""
 

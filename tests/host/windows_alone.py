@@ -88,9 +88,8 @@ def sample_alone(
         crop = window.cut(picture)
         kept = None if cells is None else window.cut(cells)
         given = {role: comfy.sampler_helpers.convert_cond(c) for role, c in conds(window).items()}
-        ready = comfy.samplers.process_conds(
-            base, torch.zeros_like(crop), given, torch.device("cpu"), latent_image=crop, denoise_mask=kept
-        )
+        known = {"latent_image": crop, "denoise_mask": kept, "seed": SEED}
+        ready = comfy.samplers.process_conds(base, torch.zeros_like(crop), given, torch.device("cpu"), **known)
         blend = comfy.samplers.KSamplerX0Inpaint(_Guider(model, ready), sigmas)
         blend.latent_image, blend.noise = crop, window.cut(noise)
         prepared.append((window, blend, kept))
