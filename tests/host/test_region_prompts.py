@@ -184,12 +184,13 @@ class TestBootstrapping:
         sigma = watched.calls[0][2]
         assert start.shape[-1] == width // 8
         cells = width // 8
+        painted = backdrop_of_the_first_step(backdrop, 3, sigma, model.model)
         total, count = torch.zeros_like(x), torch.zeros(24)
         for left in range(0, 24 - cells + 1, 4):
             part = slice(left, left + cells)
             seen, share = x[..., part], 0.75 * place[..., part]
             inside = place[..., part] >= 0.5
-            swapped = backdrop_seen(backdrop, inside, seen, noise_of(3)[..., part], sigma, model.model)
+            swapped = torch.where(inside, seen, painted[..., part])
             denoised = torch.zeros_like(seen)
             for rows, weight, seed in ((seen, 1 - share, 1), (swapped, share, 5)):
                 denoised += weight * cfg(model, rows, sigma, seed, small)
@@ -259,13 +260,6 @@ class TestBootstrapping:
             panorama(models["eps"], windows(64, 64), positive=positive, steps=2)
 
 
-def noise_of(seed):
-    """The backdrops' noise of a run with this seed: drawn after the order of the colours."""
-    generator = torch.Generator().manual_seed(seed)
-    torch.randperm(16, generator=generator)
-    return torch.randn(1, 4, 8, 24, generator=generator)
-
-
 def start_of(model, seed):
     """The noised empty canvas."""
     sampling = model.model.model_sampling
@@ -273,10 +267,11 @@ def start_of(model, seed):
     return noise * math.sqrt(1 + float(sampling.sigma_max) ** 2)
 
 
-def backdrop_seen(backdrop, inside, x, noise, sigma, base):
-    order = torch.randperm(16, generator=torch.Generator().manual_seed(3))
-    latent = base.process_latent_in(backdrop.latents[order[0]].reshape(1, 4, 1, 1))
-    return torch.where(inside, x, latent + sigma * noise)
+def backdrop_of_the_first_step(backdrop, seed, sigma, base):
+    """The whole canvas in the colour that this seed draws, noised by what it draws next."""
+    generator = torch.Generator().manual_seed(seed)
+    latent = backdrop.latents[torch.randint(16, (), generator=generator)].reshape(1, 4, 1, 1)
+    return base.process_latent_in(latent) + sigma * torch.randn(1, 4, 8, 24, generator=generator)
 
 
 @torch.inference_mode()
@@ -285,3 +280,48 @@ def cfg(model, x, sigma, seed, small):
     base, level = model.model, torch.tensor([sigma])
     cond, uncond = (base.apply_model(x, level, c_crossattn=small.conditioning(s)[0][0]) for s in (seed, 2))
     return uncond + 4.0 * (cond - uncond)
+
+
+class OneObject(torch.nn.Module):
+    """The exact denoiser of a small world: plain pictures of noise, with an object in one of six places for a prompt.
+
+    A prompt whose tokens are above 0 asks for the object. Data outside it is normal with deviation TAU, inside it is
+    VALUE; places are 4 cells wide and as likely as each other.
+    """
+
+    VALUE, TAU, PLACE = 1.5, 0.5, 4
+
+    def __init__(self, sampling):
+        super().__init__()
+        self.dtype, self._sigma = torch.float32, sampling.sigma
+
+    def forward(self, x, timesteps=None, context=None, **kwargs):
+        sigma = self._sigma(timesteps).reshape(-1, 1, 1, 1)
+        x = x * (1 + sigma**2).sqrt()  # the host scales a model's input
+        plain = x * self.TAU**2 / (self.TAU**2 + sigma**2)
+        object_, nothing = (x - self.VALUE) ** 2 / sigma**2, x**2 / (sigma**2 + self.TAU**2)
+        evidence = ((nothing - object_) / 2).unflatten(-1, (-1, self.PLACE)).sum(dim=(1, 2, 4))  # [N, places]
+        where = evidence.softmax(dim=1) * (context[:, :1, 0] > 0)
+        where = where.repeat_interleave(self.PLACE, dim=1)[:, None, None, :]
+        return (x - (where * self.VALUE + (1 - where) * plain)) / sigma
+
+
+def test_an_object_comes_out_in_its_region_more_often(region, small, vae, panorama, windows, run_node):
+    """256 canvases: where the model would lay the object elsewhere, bootstrapping leaves it the region."""
+    from comfy.model_base import ModelType
+
+    model = small.unet_model(ModelType.EPS)
+    model.model.diffusion_model = OneObject(model.model.model_sampling)
+    nothing, an_object = ([[torch.full((1, 8, 32), value), {}]] for value in (-1.0, 1.0))
+    place = {"x": 64, "y": 0, "width": 32, "height": 64}
+
+    def share(bootstrap):
+        inputs = {"conditioning": nothing, "region": an_object, "bboxes": place, "vae": vae, **CANVAS}
+        positive = run_node(NODE, feather=0, bootstrap=bootstrap, **inputs)[0]
+        latent = small.empty_latent(192, 64, batch=256)
+        schedule = {"sampler_name": "ddim", "scheduler": "ddim_uniform", "steps": 25, "cfg": 1.0}
+        run = {"positive": positive, "negative": nothing, "latent_image": latent, **schedule}
+        result = model.model.process_latent_in(panorama(model, windows(192, 192), **run)[0]["samples"])
+        return float((result[..., 8:12].mean(dim=(1, 2, 3)) > OneObject.VALUE / 2).float().mean())
+
+    assert share(0.4) > share(0.0) + 0.05
