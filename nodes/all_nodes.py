@@ -9,6 +9,7 @@ from .demo_model import LoadDemoModel
 from .guidance import PerceptualSyncGuidance
 from .panorama_sampler import PanoramaSampler
 from .perceptual_loader import LoadPerceptualModel
+from .region_prompts import RegionPrompts
 from .sampler import SyncDiffusionSampler
 from .tiler import WindowTiler
 from .window_prompts import WindowPrompts
@@ -16,6 +17,7 @@ from .window_prompts import WindowPrompts
 NODES: list[type[io.ComfyNode]] = [
     WindowTiler,
     WindowPrompts,
+    RegionPrompts,
     PerceptualSyncGuidance,
     PanoramaSampler,
     SyncDiffusionSampler,

@@ -208,6 +208,12 @@ def small(host: _harness.Harness) -> ModuleType:
 
 
 @pytest.fixture(scope="session")
+def oracle(host: _harness.Harness) -> ModuleType:
+    """The module of the windows' oracle; it imports the host too."""
+    return _import_file(TESTS / "host" / "windows_alone.py")
+
+
+@pytest.fixture(scope="session")
 def perceptual(host, pack) -> object:
     """A small random scene network as a PERCEPTUAL_MODEL, without a file."""
     import torch

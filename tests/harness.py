@@ -147,6 +147,8 @@ def _defaults(cls: type) -> dict[str, Any]:
     declared = cls.INPUT_TYPES()
     for name, spec in {**declared.get("required", {}), **declared.get("optional", {})}.items():
         kind, info = spec[0], spec[1] if len(spec) > 1 else {}
+        if info.get("forceInput"):
+            continue
         if "default" in info:
             defaults[name] = info["default"]
         elif isinstance(kind, list) or kind == "COMBO":

@@ -7,6 +7,7 @@ from torch import Tensor
 from ...syncdiffusion_core.denoiser import Rows, batches
 from ...syncdiffusion_core.views.view_set import aggregate
 from ...syncdiffusion_core.views.windows import WindowLayout, Windows
+from .bootstrapping import marked
 from .conditioning import refuse_context_windows, set_window_size
 from .memory import windows_per_batch
 from .sampler import resolve_windows
@@ -46,12 +47,26 @@ class _Applied:
         count = windows_per_batch(patcher, row_shape, noise_shape[0], len(windows), self._per_batch)
         return executor(patcher, [count * noise_shape[0], *row_shape], *args, **kwargs)
 
-    def outer_sample(self, executor, noise: Tensor, *args, **kwargs):
+    def outer_sample(
+        self,
+        executor,
+        noise: Tensor,
+        latent_image: Tensor,
+        sampler,
+        sigmas: Tensor,
+        denoise_mask=None,
+        callback=None,
+        disable_pbar=False,
+        seed=None,
+        **kwargs,
+    ):
         """Give size conditioning the window's size before the host encodes it, and the run its slicer."""
         guider = executor.class_obj
         set_window_size(guider.conds, self._layout.window_width_px, self._layout.window_height_px)
-        guider.model_options.setdefault("transformer_options", {})[SLICER] = Slicer(self._windows(noise.shape[-2:]))
-        return executor(noise, *args, **kwargs)
+        slicer = Slicer(self._windows(noise.shape[-2:]), seed)
+        guider.model_options.setdefault("transformer_options", {})[SLICER] = slicer
+        given = (latent_image, sampler, sigmas, denoise_mask, callback, disable_pbar, seed)
+        return executor(noise, *given, **kwargs)
 
     def calc_cond_batch(self, executor, model, conds, x_in: Tensor, timestep: Tensor, model_options: dict):
         """Predictions of the canvas [N, C, H, W], one for each condition, from its windows."""
@@ -60,7 +75,7 @@ class _Applied:
             return executor(model, conds, x_in, timestep, model_options)  # a window of our own sampler
         refuse_context_windows(model_options)
         windows = self._windows(x_in.shape[-2:])
-        if len(windows) == 1:
+        if len(windows) == 1 and not any(marked(entries or ()) for entries in conds):
             return executor(model, conds, x_in, timestep, model_options)
         refuse_stateful_model(model_options)
         slicer = run.get(SLICER) or Slicer(windows)  # none where a node samples past the guider

@@ -17,7 +17,8 @@ from ...syncdiffusion_core.pullbacks import Gradient
 from ...syncdiffusion_core.sampling import sample
 from ...syncdiffusion_core.schedule import Clock
 from ...syncdiffusion_core.views.windows import WindowLayout, Windows
-from .conditioning import encode_window_size, refuse_context_windows
+from .bootstrapping import marked
+from .conditioning import encode_window_size, entries_of, refuse_context_windows
 from .decoder import HostDecoder
 from .denoiser import HostDenoiser
 from .guidance import HostGuidance, missing_backward
@@ -62,7 +63,8 @@ class _Run:
         self.batch_size = windows_per_batch(
             self.patcher, self.row_shape, self.n_samples, len(self.windows), plan.windows_per_batch
         )
-        self.slicer = Slicer(self.windows) if len(self.windows) > 1 else None
+        slices = len(self.windows) > 1 or marked(entries_of(self.guider.conds))
+        self.slicer = Slicer(self.windows, extra_args.get("seed")) if slices else None
         self.denoise_mask = extra_args.get("denoise_mask")
         self.denoiser = self._denoiser()
         self.guidance = self._make_guidance()

@@ -14,8 +14,14 @@ from torch import Tensor
 
 from ...syncdiffusion_core.denoiser import Rows
 from ...syncdiffusion_core.views.windows import Windows
+from .attention import attends_to_places, cut_attention
+from .bootstrapping import Bootstrapping
 from .control import HintSlices
+from .pictures import refuse_pictures
 from .tags import KEY, cut, tagged
+
+ATTENTION = "attention_mask"
+"""The host's name of a mask over a model's tokens."""
 
 Cond = dict
 Conds = list[list[Cond] | None]
@@ -23,10 +29,15 @@ Places = tuple  # what has to be the same for all rows of one model call: areas 
 
 
 class Slicer:
-    """Cuts conditioning for one run; it keeps the ControlNets of each batch of windows, and nothing else."""
+    """Cuts conditioning for one run; it keeps the ControlNets of each batch of windows and the noise of backdrops.
 
-    def __init__(self, windows: Windows) -> None:
+    seed: of the run.
+    """
+
+    def __init__(self, windows: Windows, seed: int | None = None) -> None:
         self._windows, self._hints = windows, HintSlices(windows)
+        self._bootstrapping = Bootstrapping(windows, seed)
+        self._checked = len(windows) == 1
 
     def calc_cond_batch(
         self, execute: Callable, model: object, conds: Conds, x_in: Tensor, timestep: Tensor, model_options: dict
@@ -36,6 +47,9 @@ class Slicer:
         Windows that an area or a box meets at different places are evaluated in separate calls: the host runs the
         model on an area's own pixels.
         """
+        if not self._checked:
+            refuse_pictures(model_options, conds)
+            self._checked = True
         rows: Rows = model_options["transformer_options"][KEY]
         n = rows.n_samples
         groups: dict[Places, list[int]] = {}
@@ -46,7 +60,8 @@ class Slicer:
             picked = [index * n + sample for index in group for sample in range(n)]
             part = Rows.grid(n, tuple(rows.distinct_views[index] for index in group))
             local = [self._of_group(entries, place, part) for entries, place in zip(conds, places, strict=True)]
-            results = execute(model, local, x_in[picked], timestep[picked], tagged(model_options, part))
+            args = (model, local, x_in[picked], timestep[picked], tagged(model_options, part))
+            results = self._bootstrapping.calc_cond_batch(execute, *args)
             for out, result in zip(outs, results, strict=True):
                 out[picked] = result
         return outs
@@ -82,7 +97,12 @@ class Slicer:
 
     def _of_cond(self, cond: Cond, areas: tuple | None, boxes: tuple | None, rows: Rows) -> Iterator[Cond]:
         """The condition for these rows: once for each part of its area that the window sees, or just once."""
-        local = {**cond, "model_conds": {name: self._input(name, c, rows) for name, c in cond["model_conds"].items()}}
+        text = cond["model_conds"].get("c_crossattn")
+        words = 0 if text is None else text.cond.shape[1]
+        local = {
+            **cond,
+            "model_conds": {name: self._input(name, c, words, rows) for name, c in cond["model_conds"].items()},
+        }
         if cond.get("mask") is not None:
             local["mask"] = self._rows(cond["mask"], rows)
         if cond.get("control") is not None:
@@ -95,9 +115,11 @@ class Slicer:
         for area in areas:
             yield {**local, "area": area}
 
-    def _input(self, name: str, cond: comfy.conds.CONDRegular, rows: Rows) -> comfy.conds.CONDRegular:
+    def _input(self, name: str, cond: comfy.conds.CONDRegular, words: int, rows: Rows) -> comfy.conds.CONDRegular:
         """An input of the model: cut where it has the canvas's shape."""
         value = cond.cond
+        if name == ATTENTION and attends_to_places(value, words, self._windows):
+            return cond._copy_with(cut_attention(value, words, self._windows, rows))
         if isinstance(cond, comfy.conds.CONDList):
             return cond._copy_with([self._rows(v, rows) if self._is_canvas(v) else v for v in value])
         if self._is_canvas(value):

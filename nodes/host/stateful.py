@@ -8,6 +8,7 @@ def refuse_stateful(model_options: dict) -> None:
 
     For models whose windows are made above CFG (the samplers). Below it, on the canvas, see refuse_stateful_model.
     """
+    _refuse_key_cache(model_options)
     if "easycache" in model_options.get("transformer_options", {}):
         raise ValueError(_message("EasyCache or LazyCache", "keep the model's last output"))
     for function in model_options.get("sampler_pre_cfg_function", ()):
@@ -19,6 +20,7 @@ def refuse_stateful(model_options: dict) -> None:
 
 def refuse_stateful_model(model_options: dict) -> None:
     """Raise ValueError for patches that would mix windows below CFG, as Apply Windows makes them."""
+    _refuse_key_cache(model_options)
     cache = model_options.get("transformer_options", {}).get("easycache")
     if type(cache).__name__ == "EasyCacheHolder":
         raise ValueError(_message("EasyCache", "keeps the model's last output", "use LazyCache, or remove it"))
@@ -31,6 +33,12 @@ def refuse_stateful_model(model_options: dict) -> None:
                     "use SyncDiffusion Panorama Sampler, where it works window by window",
                 )
             )
+
+
+def _refuse_key_cache(model_options: dict) -> None:
+    patches = model_options.get("transformer_options", {}).get("patches", {}).get("attn1_patch", ())
+    if any(type(patch).__name__ == "KV_Attn_Input" for patch in patches):
+        raise ValueError(_message("Flux KV Cache", "keeps a reference's keys and values of the first call"))
 
 
 def _made_by(function: Callable, node: str) -> bool:

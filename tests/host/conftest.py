@@ -22,6 +22,15 @@ def vae(small) -> object:
 
 
 @pytest.fixture
+def living_models(host) -> None:
+    """The host walks its list of loaded models to encode a hint; it cannot bear models that died with their test."""
+    import comfy.model_management
+
+    loaded = comfy.model_management.current_loaded_models
+    loaded[:] = [entry for entry in loaded if entry.model is not None]
+
+
+@pytest.fixture
 def windows(run_node) -> Callable[..., object]:
     """windows(width, stride, **tiler inputs) -> WINDOWS of that width, 64 px high."""
 
@@ -84,3 +93,60 @@ def guidance(run_node, vae, perceptual) -> Callable[..., object]:
         return run_node("SyncDiffusionGuidance", vae=vae, perceptual_model=perceptual, **inputs)[0]
 
     return make
+
+
+@pytest.fixture
+def alone(oracle) -> Callable[..., torch.Tensor]:
+    """alone(model, conds of a window, wrap, **picture) -> latent of the windows alone, by the oracle."""
+
+    def run(model: object, conds: Callable, wrap: bool = False, **picture: object) -> torch.Tensor:
+        return oracle.sample_alone(model, conds, oracle.lefts(wrap), **picture)
+
+    return run
+
+
+@pytest.fixture
+def windowed(panorama, windows, run_node, ksampler, small, oracle) -> Callable[..., torch.Tensor]:
+    """windowed(how, model, positive, negative, …) -> latent by one of the pack's three ways to sample."""
+
+    def run(
+        how: str,
+        model: object,
+        positive: list,
+        negative: list,
+        per_batch: int = 0,
+        wrap: bool = False,
+        latent: dict | None = None,
+        denoise: float = 1.0,
+    ) -> torch.Tensor:
+        layout = windows(8 * oracle.WINDOW, 8 * oracle.STRIDE, wrap_x=wrap)
+        inputs = {
+            "positive": positive,
+            "negative": negative,
+            "steps": oracle.STEPS,
+            "cfg": oracle.CFG,
+            "latent_image": latent or small.empty_latent(8 * oracle.CANVAS, 64),
+            "denoise": denoise,
+        }
+        if how == "sampler":
+            return panorama(model, layout, windows_per_batch=per_batch, **inputs)[0]["samples"]
+        if how == "custom":
+            return _advanced(run_node, model, layout, per_batch, inputs)
+        patched = run_node("SyncDiffusionApplyWindows", model=model, windows=layout, windows_per_batch=per_batch)[0]
+        return ksampler(patched, **inputs)
+
+    return run
+
+
+def _advanced(run_node, model: object, layout: object, per_batch: int, inputs: dict) -> torch.Tensor:
+    """SamplerCustomAdvanced with our sampler around euler."""
+    roles = {role: inputs[role] for role in ("positive", "negative", "cfg")}
+    schedule = {"scheduler": "normal", "steps": inputs["steps"], "denoise": inputs["denoise"]}
+    return run_node(
+        "SamplerCustomAdvanced",
+        noise=run_node("RandomNoise", noise_seed=3)[0],
+        guider=run_node("CFGGuider", model=model, **roles)[0],
+        sampler=run_node("SyncDiffusionSampler", windows=layout, windows_per_batch=per_batch)[0],
+        sigmas=run_node("BasicScheduler", model=model, **schedule)[0],
+        latent_image=inputs["latent_image"],
+    )[0]["samples"]

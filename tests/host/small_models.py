@@ -2,6 +2,7 @@
 
 import comfy.cldm.cldm
 import comfy.controlnet
+import comfy.gligen
 import comfy.latent_formats
 import comfy.model_base
 import comfy.model_patcher
@@ -79,7 +80,52 @@ def sdxl_model(seed: int = 0) -> comfy.model_patcher.ModelPatcher:
     return patcher(base)
 
 
-def patcher(base: comfy.model_base.BaseModel) -> comfy.model_patcher.ModelPatcher:
+@torch.inference_mode()
+def flux_model(seed: int = 0) -> comfy.model_patcher.ModelPatcher:
+    """A small Flux: a transformer of text and patches of 2x2 cells."""
+
+    class Config(comfy.supported_models.Flux):
+        unet_extra_config: dict = {}
+
+    unet_config = {
+        "image_model": "flux",
+        "in_channels": 16,
+        "out_channels": 16,
+        "vec_in_dim": 1280,
+        "context_in_dim": CONTEXT,
+        "hidden_size": 128,
+        "mlp_ratio": 2.0,
+        "num_heads": 1,
+        "depth": 1,
+        "depth_single_blocks": 1,
+        "axes_dim": [16, 56, 56],
+        "theta": 10000,
+        "patch_size": 2,
+        "qkv_bias": True,
+        "guidance_embed": True,
+        "txt_ids_dims": [],
+        "dtype": torch.float32,
+    }
+    base = Config(unet_config).get_model({})
+    randomise(base.diffusion_model, seed)
+    return patcher(base)
+
+
+@torch.inference_mode()
+def wan_model(seed: int = 0, in_dim: int = 16) -> comfy.model_patcher.ModelPatcher:
+    """A small Wan: latents with a time axis; with 36 input channels, one that is given a picture and its mask."""
+
+    class Config(comfy.supported_models.WAN21_T2V):
+        unet_extra_config: dict = {}
+
+    sizes = {"dim": 128, "ffn_dim": 128, "num_heads": 1, "num_layers": 1, "text_dim": CONTEXT}
+    config = {"image_model": "wan2.1", "model_type": "t2v", "in_dim": in_dim, "out_dim": 16, "dtype": torch.float32}
+    base = Config({**config, **sizes}).get_model({})
+    randomise(base.diffusion_model, seed)
+    return patcher(base)
+
+
+def patcher(base: torch.nn.Module) -> comfy.model_patcher.ModelPatcher:
     """As the host wraps a loaded model."""
     cpu = torch.device("cpu")
     return comfy.model_patcher.ModelPatcher(base, load_device=cpu, offload_device=cpu)
@@ -114,10 +160,25 @@ class Clip:
     def encode_from_tokens_scheduled(self, tokens: str) -> list:
         return conditioning(len(tokens))
 
+    def encode_from_tokens(self, tokens: str, return_pooled: object = False) -> tuple[torch.Tensor, torch.Tensor]:
+        embeds = conditioning(len(tokens))[0][0]
+        return embeds, embeds.mean(dim=1)
+
 
 def empty_latent(width_px: int, height_px: int, batch: int = 1) -> dict:
     """As EmptyLatentImage makes it."""
     return {"samples": torch.zeros(batch, 4, height_px // 8, width_px // 8), "downscale_ratio_spacial": 8}
+
+
+@torch.inference_mode()
+def gligen(seed: int = 6) -> comfy.model_patcher.ModelPatcher:
+    """A GLIGEN with random weights for the small UNet: a fuser for each of its transformer blocks, in their order."""
+    width, heads = UNET["model_channels"], UNET["num_head_channels"]
+    dims = [width * factor for factor in (1, 2, 2, 2, 2, 1, 1)]  # input, middle, output blocks
+    fusers = [comfy.gligen.GatedSelfAttentionDense(dim, CONTEXT, dim // heads, heads) for dim in dims]
+    network = comfy.gligen.Gligen(fusers, comfy.gligen.PositionNet(CONTEXT, CONTEXT), CONTEXT)
+    randomise(network, seed)
+    return patcher(network)
 
 
 class SeesHint(torch.nn.Module):
@@ -148,8 +209,7 @@ def control_net(kind: str = "plain", seed: int = 4) -> comfy.controlnet.ControlB
         randomise(adapter, seed)
         return comfy.controlnet.T2IAdapter(adapter, 3, 8, "nearest-exact", device=cpu)
     if kind == "plain":
-        config = {key: value for key, value in UNET.items() if not key.startswith(("out_", "transformer_depth_output"))}
-        network = comfy.cldm.cldm.ControlNet(hint_channels=3, operations=comfy.ops.disable_weight_init, **config)
+        network = _control_network(hint_channels=3)
     else:
         network = SeesHint({"light": 3, "vae": 4, "concat": 5}[kind])
     randomise(network, seed)
@@ -157,3 +217,47 @@ def control_net(kind: str = "plain", seed: int = 4) -> comfy.controlnet.ControlB
         {"latent_format": comfy.latent_formats.SD15(), "compression_ratio": 1} if kind in ("vae", "concat") else {}
     )
     return comfy.controlnet.ControlNet(network, load_device=cpu, concat_mask=kind == "concat", **options)
+
+
+@torch.inference_mode()
+def control_lora(seed: int = 4) -> comfy.controlnet.ControlLora:
+    """A Control-LoRA for the small UNet: hint network and zero convolutions of its own, a low rank on one weight."""
+    network = _control_network(hint_channels=3)
+    randomise(network, seed)
+    own = ("input_hint_block.", "zero_convs.", "middle_block_out.")
+    weights = {name: weight for name, weight in network.state_dict().items() if name.startswith(own)}
+    generator = torch.Generator().manual_seed(seed)
+    name = "middle_block.1.proj_in"
+    channels = network.state_dict()[f"{name}.weight"].shape[0]
+    weights |= {
+        f"{name}.up": 0.1 * torch.randn(channels, 4, 1, 1, generator=generator),
+        f"{name}.down": 0.1 * torch.randn(4, channels, 1, 1, generator=generator),
+    }
+    return comfy.controlnet.ControlLora(weights)
+
+
+@torch.inference_mode()
+def union_model(seed: int = 4) -> tuple[comfy.model_patcher.ModelPatcher, comfy.controlnet.ControlNet]:
+    """A flat UNet of the width that the host's union networks are made for, and such a network for it."""
+    flat = {
+        "model_channels": 320,
+        "num_res_blocks": [1],
+        "channel_mult": [1],
+        "transformer_depth": [0],
+        "transformer_depth_output": [0, 0],
+        "transformer_depth_middle": -1,
+    }
+    model = unet_model(comfy.model_base.ModelType.EPS, seed, **flat)
+    network = _control_network(hint_channels=3, union_controlnet_num_control_type=6, **flat)
+    randomise(network, seed)
+    return model, comfy.controlnet.ControlNet(network, load_device=torch.device("cpu"))
+
+
+def _control_network(**config) -> comfy.cldm.cldm.ControlNet:
+    """SD's own control network over the small UNet."""
+    config = {
+        key: value
+        for key, value in {**UNET, **config}.items()
+        if key not in ("out_channels", "transformer_depth_output")
+    }
+    return comfy.cldm.cldm.ControlNet(operations=comfy.ops.disable_weight_init, **config)

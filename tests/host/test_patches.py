@@ -146,3 +146,74 @@ def test_lora_hooks_change_windows_by_their_keyframes(
     assert not torch.allclose(plain, late)
     assert not torch.allclose(whole, late)
     assert torch.equal(sample(None), plain), "nothing of the hook remains"
+
+
+class HoldsPicture:
+    """As the host's DiffSynthCnetPatch, Z-Image and Anima controls: an image of the canvas, used whole."""
+
+    def __init__(self):
+        self.image, self.strength = torch.rand(1, 64, 192, 3), 1.0
+
+    def __call__(self, args):
+        return args
+
+
+class HoldsMasks:
+    """As an adapter that is one patch for several images: a list of settings, some with a mask."""
+
+    def __init__(self, mask):
+        self.kwargs = [{"weight": 1.0, "mask": None}, {"weight": 0.5, "mask": mask}]
+
+    def __call__(self, q, k, v, extra_options):
+        return q
+
+
+def attention_couple(mask):
+    def patch(q, k, v, extra_options):
+        return q * (1 if mask is None else 1.0), k, v
+
+    return patch
+
+
+class TestPictures:
+    """Patches with a picture or a mask of the canvas cannot be cut: refused by name, wherever they hang."""
+
+    PATCHES = {
+        "HoldsPicture": lambda model: model.set_model_patch(HoldsPicture(), "double_block"),
+        "HoldsPicture.__call__": lambda model: model.set_model_patch(HoldsPicture().__call__, "post_input"),
+        "HoldsMasks": lambda model: model.set_model_attn2_replace(HoldsMasks(torch.ones(1, 64, 192)), "middle", 0),
+        "attention_couple": lambda model: model.set_model_attn2_patch(attention_couple(torch.ones(1, 64, 192))),
+    }
+
+    @pytest.mark.parametrize("how", ["sampler", "apply windows"])
+    @pytest.mark.parametrize("name", PATCHES)
+    def test_they_are_refused_by_name(self, how, name, models, small, windowed):
+        model = models["eps"].clone()
+        self.PATCHES[name](model)
+        with pytest.raises(
+            ValueError, match=rf"model: the patch {name} holds a picture of the canvas \('(image|mask)'\)"
+        ):
+            windowed(how, model, small.conditioning(1), small.conditioning(2))
+
+    def test_in_a_hook_too(self, models, small, windowed):
+        patches = {"patches": {"attn2_patch": [attention_couple(torch.ones(1, 64, 192))]}}
+        scope = comfy.hooks.EnumHookScope.HookedOnly
+        group = comfy.hooks.HookGroup()
+        group.add(comfy.hooks.TransformerOptionsHook(patches, hook_scope=scope))
+        with pytest.raises(ValueError, match="attention_couple holds a picture"):
+            windowed("sampler", models["eps"], small.conditioning(1, hooks=group), small.conditioning(2))
+
+    def test_one_window_and_patches_without_are_let_through(self, models, panorama, windows):
+        model = models["eps"].clone()
+        self.PATCHES["HoldsMasks"](model)
+        assert panorama(model, windows(192, 192), steps=1)[0]["samples"].isfinite().all()
+        free = models["eps"].clone()
+        free.set_model_attn2_patch(attention_couple(None))
+        assert panorama(free, windows(64, 32), steps=1)[0]["samples"].isfinite().all()
+
+
+@pytest.mark.parametrize("how", ["sampler", "apply windows"])
+def test_a_cache_of_keys_is_refused(how, small, windowed, run_node):
+    model = run_node("FluxKVCache", model=small.flux_model())[0]
+    with pytest.raises(ValueError, match="Flux KV Cache keeps .* another part of the canvas"):
+        windowed(how, model, small.conditioning(1), small.conditioning(2))

@@ -1,119 +1,10 @@
 """Every conditioning follows its window: against an oracle that runs each window alone through the host's functions."""
 
-import comfy.controlnet
-import comfy.k_diffusion.sampling
-import comfy.model_management
-import comfy.sampler_helpers
-import comfy.samplers
 import pytest
 import torch
 
-WINDOW, STRIDE, CANVAS = 8, 4, 24  # latent cells; one row of five windows
-STEPS, CFG = 3, 4.0
-
-
-@pytest.fixture(autouse=True)
-def living_models(host):
-    """The host walks its list of loaded models to encode a hint; it cannot bear models that died with their test."""
-    loaded = comfy.model_management.current_loaded_models
-    loaded[:] = [entry for entry in loaded if entry.model is not None]
-
-
-class WindowAlone:
-    """What a window alone is given: a stretch of the canvas, in cells, wrapped around its end."""
-
-    def __init__(self, left: int, canvas: int = CANVAS) -> None:
-        self.columns = [(left + k) % canvas for k in range(WINDOW)]
-
-    def cut(self, image: torch.Tensor, cell: int = 1) -> torch.Tensor:
-        """The stretch of an image [..., W * cell]."""
-        pixels = [column * cell + k for column in self.columns for k in range(cell)]
-        return image[..., pixels]
-
-    def spans(self, start: int, length: int) -> list[tuple[int, int]]:
-        """(start, length) within the window of the canvas's [start, start + length)."""
-        inside = [k for k, column in enumerate(self.columns) if start <= column < start + length]
-        runs = [[k] for k in inside if k - 1 not in inside]
-        for run in runs:
-            while run[-1] + 1 in inside:
-                run.append(run[-1] + 1)
-        return [(run[0], len(run)) for run in runs]
-
-
-@pytest.fixture
-def alone(small):
-    """alone(model, conds of a window, lefts) -> latent: euler by the host, its model the mean of windows alone.
-
-    conds(window) -> {"positive": CONDITIONING, "negative": CONDITIONING} as an artist would give them to a canvas
-    of that window's size.
-    """
-
-    def run(model, conds, lefts):
-        base = model.model
-        base.current_patcher = model
-        sigmas = comfy.samplers.calculate_sigmas(base.model_sampling, "normal", STEPS)
-        noise = torch.randn(1, 4, 8, CANVAS, generator=torch.manual_seed(3))
-        prepared = []
-        with torch.inference_mode():
-            for left in lefts:
-                window = WindowAlone(left)
-                given = {role: comfy.sampler_helpers.convert_cond(c) for role, c in conds(window).items()}
-                empty = torch.zeros(1, 4, 8, WINDOW)
-                ready = comfy.samplers.process_conds(base, empty, given, torch.device("cpu"), latent_image=empty)
-                prepared.append((window, ready))
-
-            def denoised(x, sigma, **_):
-                total, count = torch.zeros_like(x), torch.zeros(CANVAS)
-                for window, ready in prepared:
-                    crop, options = window.cut(x), {"transformer_options": {}}
-                    args = (ready["negative"], ready["positive"], CFG, options)
-                    total[..., window.columns] += comfy.samplers.sampling_function(base, crop, sigma, *args)
-                    count[window.columns] += 1
-                return total / count
-
-            start = base.model_sampling.noise_scaling(
-                sigmas[0], noise, torch.zeros_like(noise), max_denoise(base, sigmas)
-            )
-            latent = comfy.k_diffusion.sampling.sample_euler(denoised, start, sigmas, disable=True)
-            return base.process_latent_out(latent)
-
-    return run
-
-
-def max_denoise(base, sigmas):
-    """As the host decides whether a start is pure noise."""
-    top, sigma = float(base.model_sampling.sigma_max), float(sigmas[0])
-    return abs(top - sigma) <= 1e-5 * top or sigma > top
-
-
-@pytest.fixture
-def windowed(panorama, windows, run_node, ksampler, small):
-    """windowed(how, model, positive, negative, per batch, wrap) -> latent by one of the pack's two ways to sample."""
-
-    def run(how, model, positive, negative, per_batch=0, wrap=False):
-        layout = windows(8 * WINDOW, 8 * STRIDE, wrap_x=wrap)
-        inputs = {
-            "positive": positive,
-            "negative": negative,
-            "steps": STEPS,
-            "cfg": CFG,
-            "latent_image": small.empty_latent(8 * CANVAS, 64),
-        }
-        if how == "sampler":
-            return panorama(model, layout, windows_per_batch=per_batch, **inputs)[0]["samples"]
-        patched = run_node("SyncDiffusionApplyWindows", model=model, windows=layout, windows_per_batch=per_batch)[0]
-        return ksampler(patched, **inputs)
-
-    return run
-
-
-LEFTS = range(0, CANVAS - WINDOW + 1, STRIDE)
-WRAPPED = range(0, CANVAS, STRIDE)
+CANVAS = 24  # latent cells, as in the oracle
 HOW = pytest.mark.parametrize("how", ["sampler", "apply windows"])
-
-
-def agree(one, other):
-    assert (one - other).abs().max() <= 1e-5 * other.abs().max()
 
 
 def half_mask(left=True):
@@ -129,7 +20,7 @@ def pixels(mask, window):
 @HOW
 @pytest.mark.parametrize("wrap", [False, True], ids=["", "wrapped"])
 @pytest.mark.parametrize("per_batch", [1, 2, 0])
-def test_masks(how, wrap, per_batch, small, models, alone, windowed, run_node):
+def test_masks(how, wrap, per_batch, small, models, alone, windowed, run_node, oracle):
     """Two prompts, each in its half."""
 
     def conds(cut=lambda mask: mask):
@@ -140,8 +31,7 @@ def test_masks(how, wrap, per_batch, small, models, alone, windowed, run_node):
         return {"positive": parts[0] + parts[1], "negative": small.conditioning(2)}
 
     ours = windowed(how, models["eps"], **conds(), per_batch=per_batch, wrap=wrap)
-    lefts = WRAPPED if wrap else LEFTS
-    agree(ours, alone(models["eps"], lambda window: conds(lambda mask: pixels(mask, window)), lefts))
+    oracle.agree(ours, alone(models["eps"], lambda window: conds(lambda mask: pixels(mask, window)), wrap))
 
 
 @HOW
@@ -163,7 +53,7 @@ def test_mask_with_bounds(how, small, models, windowed, run_node):
 @HOW
 @pytest.mark.parametrize("wrap", [False, True], ids=["", "wrapped"])
 @pytest.mark.parametrize("area", [(12, 12), (5, 9), (0, 6), (18, 6), (2, 20)], ids=lambda a: f"{a[0]}+{a[1]}")
-def test_areas(how, wrap, area, small, models, alone, windowed):
+def test_areas(how, wrap, area, small, models, alone, windowed, oracle):
     """A prompt over the whole canvas and one in an area (start, width in cells), given in percent and in cells."""
     start, width = area
 
@@ -176,32 +66,32 @@ def test_areas(how, wrap, area, small, models, alone, windowed):
 
     percent = ("percentage", 1.0, width / CANVAS, 0.0, start / CANVAS)
     ours = windowed(how, models["eps"], **conds([percent]), wrap=wrap)
-    agree(ours, windowed(how, models["eps"], **conds([(8, width, 0, start)]), wrap=wrap, per_batch=2))
+    oracle.agree(ours, windowed(how, models["eps"], **conds([(8, width, 0, start)]), wrap=wrap, per_batch=2))
 
     def in_window(window):
         return conds([(8, length, 0, first) for first, length in window.spans(start, width)])
 
-    agree(ours, alone(models["eps"], in_window, WRAPPED if wrap else LEFTS))
+    oracle.agree(ours, alone(models["eps"], in_window, wrap))
 
 
-def test_default_conditioning_fills_what_masks_leave(small, models, alone, windowed):
+def test_default_conditioning_fills_what_masks_leave(small, models, alone, windowed, oracle):
     def conds(cut=lambda mask: mask):
         masked = small.conditioning(5, mask=cut(half_mask()), mask_strength=1.0, set_area_to_bounds=False)
         return {"positive": masked + small.conditioning(1, default=True), "negative": small.conditioning(2)}
 
     ours = windowed("sampler", models["eps"], **conds())
-    agree(ours, alone(models["eps"], lambda window: conds(lambda mask: pixels(mask, window)), LEFTS))
+    oracle.agree(ours, alone(models["eps"], lambda window: conds(lambda mask: pixels(mask, window))))
 
 
-def test_timestep_ranges(small, models, alone, windowed, run_node):
+def test_timestep_ranges(small, models, alone, windowed, run_node, oracle):
     early = run_node("ConditioningSetTimestepRange", conditioning=small.conditioning(1), start=0.0, end=0.5)[0]
     late = run_node("ConditioningSetTimestepRange", conditioning=small.conditioning(5), start=0.5, end=1.0)[0]
     conds = {"positive": early + late, "negative": small.conditioning(2)}
-    agree(windowed("sampler", models["eps"], **conds), alone(models["eps"], lambda window: conds, LEFTS))
+    oracle.agree(windowed("sampler", models["eps"], **conds), alone(models["eps"], lambda window: conds))
 
 
 @HOW
-def test_inpaint_models_see_their_own_part(how, small, alone, windowed):
+def test_inpaint_models_see_their_own_part(how, small, alone, windowed, oracle):
     """A model with nine input channels: mask and masked picture (concat) come with the conditioning."""
     from comfy.model_base import ModelType
 
@@ -214,108 +104,4 @@ def test_inpaint_models_see_their_own_part(how, small, alone, windowed):
         return {"positive": small.conditioning(1, **options), "negative": small.conditioning(2, **options)}
 
     model.model.concat_keys = ("mask", "masked_image")
-    agree(windowed(how, model, **conds()), alone(model, lambda window: conds(window.cut), LEFTS))
-
-
-def ramp(seed=None):
-    """A hint of 0 to 1 from left to right, [1, 64, 192, 3]; with a seed, noise of the same size."""
-    if seed is not None:
-        return torch.rand(1, 64, 8 * CANVAS, 3, generator=torch.Generator().manual_seed(seed))
-    return torch.linspace(0, 1, 8 * CANVAS)[None, None, :, None].repeat(1, 64, 1, 3)
-
-
-def controlled(run_node, small, net, image, vae=None, **settings):
-    """Both roles through the host's own node."""
-    roles = {"positive": small.conditioning(1), "negative": small.conditioning(2)}
-    extra = {"vae": vae} if vae is not None else {}
-    outs = run_node("ControlNetApplyAdvanced", **roles, control_net=net, image=image, **extra, **settings)
-    return dict(zip(roles, outs, strict=True))
-
-
-def hints_of(net):
-    """The hints that a control network is shown from now on, one [R, C, h, w] a call."""
-    seen = []
-    if isinstance(net, comfy.controlnet.T2IAdapter):
-        net.t2i_model.register_forward_pre_hook(lambda module, args: seen.append(args[0].clone()))
-    else:
-        note = lambda module, args, kwargs: seen.append(kwargs["hint"].clone())  # noqa: E731
-        net.control_model.register_forward_pre_hook(note, with_kwargs=True)
-    return seen
-
-
-KINDS = ("plain", "light", "vae", "concat", "t2i")
-
-
-@HOW
-@pytest.mark.parametrize("wrap", [False, True], ids=["", "wrapped"])
-@pytest.mark.parametrize("per_batch", [1, 2, 0])
-@pytest.mark.parametrize("kind", KINDS)
-def test_a_ramp_arrives_as_each_windows_own_slice(how, wrap, per_batch, kind, small, models, vae, windowed, run_node):
-    """At every step, in any batch size, whatever the host does to the hint on its way."""
-    net = small.control_net(kind)
-    seen, encodes = hints_of(net), vae if kind in ("vae", "concat") else None
-    conds = controlled(run_node, small, net, ramp(), encodes)
-    windowed(how, models["eps"], **conds, per_batch=per_batch, wrap=wrap)
-    lefts = WRAPPED if wrap else LEFTS
-    wanted = torch.cat([hint_alone(WindowAlone(left), encodes, kind) for left in lefts])
-    rows = torch.cat(seen)
-    distance = (rows[:, None] - wanted[None]).abs().amax(dim=(2, 3, 4))  # [rows, windows]
-    assert distance.amin(dim=1).max() < 1e-5, "a window saw what is not its own slice"
-    counts = distance.argmin(dim=1).bincount(minlength=len(lefts))
-    calls = 1 if kind == "t2i" else STEPS  # an adapter is shown a hint once, a network at each step
-    assert (counts >= calls).all(), "a window was left out"
-
-
-@torch.inference_mode()
-def hint_alone(window, vae, kind):
-    """The hint of one window as a canvas of its size would get it: [1, C, h, w]."""
-    image = window.cut(ramp().movedim(-1, 1), 8)
-    if vae is None:
-        return image
-    latent = comfy.latent_formats.SD15().process_in(vae.encode(image.movedim(1, -1)))
-    return torch.cat([latent, torch.ones_like(latent[:, :1])], dim=1) if kind == "concat" else latent
-
-
-@HOW
-@pytest.mark.parametrize("wrap", [False, True], ids=["", "wrapped"])
-def test_chained_controls_are_those_of_windows_alone(how, wrap, small, models, alone, windowed, run_node):
-    """Two networks, each over a part of the schedule, one with the other strength type."""
-    first, second = small.control_net("plain"), small.control_net("light")
-    second.strength_type = comfy.controlnet.StrengthType.LINEAR_UP
-    images = ramp(), ramp(seed=6)
-
-    def conds(cut=lambda image: image):
-        one = controlled(run_node, small, first, cut(images[0]), strength=0.8, start_percent=0.0, end_percent=0.6)
-        settings = {"strength": 0.5, "start_percent": 0.1, "end_percent": 1.0}
-        outs = run_node("ControlNetApplyAdvanced", **one, control_net=second, image=cut(images[1]), **settings)
-        return dict(zip(one, outs, strict=True))
-
-    def in_window(window):
-        return conds(lambda image: window.cut(image.movedim(-1, 1), 8).movedim(1, -1))
-
-    agree(
-        windowed(how, models["eps"], **conds(), wrap=wrap), alone(models["eps"], in_window, WRAPPED if wrap else LEFTS)
-    )
-
-
-@pytest.mark.parametrize("kind", KINDS)
-def test_a_control_works_untiled_as_before(kind, small, models, vae, windowed, ksampler, run_node):
-    net = small.control_net(kind)
-    conds = controlled(run_node, small, net, ramp(), vae if kind in ("vae", "concat") else None)
-    plain = {"steps": STEPS, "latent_image": small.empty_latent(8 * CANVAS, 64)}
-    before = ksampler(models["eps"], **conds, **plain)
-    windowed("sampler", models["eps"], **conds)
-    assert torch.equal(ksampler(models["eps"], **conds, **plain), before)
-
-
-@pytest.mark.parametrize("gradient", ["through the model", "forward only"])
-def test_guidance_runs_through_a_control(gradient, small, models, windows, panorama, guidance, run_node):
-    """Its network is a part of the model that the gradient goes through."""
-    conds = controlled(run_node, small, small.control_net("plain"), ramp())
-    guide = guidance(weight=200.0, end_percent=1.0, gradient=gradient)
-    inputs = {"steps": 2, **conds}
-    plain, _ = panorama(models["eps"], windows(64, 64), **inputs)
-    moved, trace = panorama(models["eps"], windows(64, 64), guidance=guide, **inputs)
-    assert len(trace.splitlines()) == 2
-    assert moved["samples"].isfinite().all()
-    assert not torch.equal(plain["samples"], moved["samples"])
+    oracle.agree(windowed(how, model, **conds()), alone(model, lambda window: conds(window.cut)))

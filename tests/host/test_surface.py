@@ -21,6 +21,7 @@ IDS = [
     "SyncDiffusionLoadPerceptualModel",
     "SyncDiffusionPanoramaDecode",
     "SyncDiffusionPanoramaSampler",
+    "SyncDiffusionRegionPrompts",
     "SyncDiffusionSampler",
     "SyncDiffusionWindowPrompts",
     "SyncDiffusionWindowTiler",

@@ -1,0 +1,287 @@
+"""Region Prompts: a region in front of what is there, as conditioning that the host's nodes can read and write."""
+
+import math
+
+import pytest
+import torch
+
+NODE = "SyncDiffusionRegionPrompts"
+CANVAS = {"width": 192, "height": 64}
+BOX = {"x": 64, "y": 16, "width": 72, "height": 40}
+
+
+@pytest.fixture
+def region(run_node, small):
+    """region(background, seed of the region's prompt, **inputs) -> CONDITIONING on the small canvas."""
+
+    def make(background, seed=5, **inputs):
+        return run_node(NODE, conditioning=background, region=small.conditioning(seed), **{**CANVAS, **inputs})[0]
+
+    return make
+
+
+def box_mask(box=BOX):
+    mask = torch.zeros(1, 64, 192)
+    mask[:, box["y"] : box["y"] + box["height"], box["x"] : box["x"] + box["width"]] = 1
+    return mask
+
+
+def agree(one, other, tolerance=1e-5):
+    assert (one - other).abs().max() <= tolerance * other.abs().max()
+
+
+def stock_region(run_node, small, mask):
+    """The same by the host's nodes: two complementary masks, combined."""
+    back, front = (
+        run_node("ConditioningSetMask", conditioning=small.conditioning(seed), mask=part, strength=1.0)[0]
+        for seed, part in ((1, 1 - mask), (5, mask))
+    )
+    return run_node("ConditioningCombine", conditioning_1=back, conditioning_2=front)[0]
+
+
+@pytest.mark.parametrize("how", ["ksampler", "sampler", "apply windows"])
+@pytest.mark.parametrize("given", ["bboxes", "mask"])
+def test_a_hard_region_is_the_hosts_complementary_masks(
+    how, given, region, run_node, small, models, ksampler, panorama, windows
+):
+    place = {"bboxes": BOX} if given == "bboxes" else {"mask": box_mask()}
+    ours = region(small.conditioning(1), feather=0, **place)
+    stock = stock_region(run_node, small, box_mask())
+
+    def sample(positive):
+        if how == "sampler":
+            return panorama(models["eps"], windows(64, 32), positive=positive, steps=2)[0]["samples"]
+        model = models["eps"]
+        if how == "apply windows":
+            model = run_node("SyncDiffusionApplyWindows", model=model, windows=windows(64, 32))[0]
+        return ksampler(model, positive=positive, steps=2)
+
+    agree(sample(ours), sample(stock))
+
+
+def test_regions_in_front_of_each_other_share_every_place(region, small):
+    back = small.conditioning(1)
+    middle = region(back, 5, bboxes=BOX, feather=16, strength=0.8)
+    front = region(middle, 6, bboxes=[{**BOX, "x": 100}, {**BOX, "x": 0}], feather=8)
+    weights = torch.cat([options["mask"] * options["mask_strength"] for _, options in front])
+    torch.testing.assert_close(weights.sum(0), torch.ones(64, 192))
+    assert weights[2, 32, [110, 20, 80]].tolist() == [1, 1, 0]
+    assert weights[1, 32, 80] == pytest.approx(0.8)
+    assert len(back[0][1]) == 1, "the artist's conditioning stays as it was"
+
+
+def test_masks_of_other_sizes_are_stretched_and_feather_is_of_the_canvas(region, small):
+    half = torch.zeros(1, 8, 48)
+    half[..., 24:] = 1
+    back, front = region(small.conditioning(1), mask=half, feather=32)
+    ramp = front[1]["mask"][0, 30]
+    assert ramp[[70, 122]].tolist() == [0, 1]
+    torch.testing.assert_close(ramp[95:97].mean(), torch.tensor(0.5))
+    torch.testing.assert_close(back[1]["mask"], 1 - front[1]["mask"])
+
+
+def test_what_conditions_carry_is_kept_and_read(region, run_node, small):
+    """Masks of stock nodes before it are cut, areas, ranges, hooks and strengths stay; defaults are left to fill."""
+    hooks = object()
+    before = [
+        *run_node("ConditioningSetMask", conditioning=small.conditioning(1), mask=torch.ones(1, 8, 8), strength=0.5)[0],
+        *small.conditioning(2, area=(8, 4, 0, 2), strength=0.7, start_percent=0.3, hooks=hooks),
+        *small.conditioning(3, default=True),
+    ]
+    masked, area, default, _front = region(before, bboxes=BOX, feather=0)
+    assert masked[1]["mask_strength"] == 0.5
+    torch.testing.assert_close(masked[1]["mask"], 1 - box_mask())
+    assert {key: area[1][key] for key in ("area", "strength", "start_percent", "hooks")} == {
+        "area": (8, 4, 0, 2),
+        "strength": 0.7,
+        "start_percent": 0.3,
+        "hooks": hooks,
+    }
+    assert "mask" not in default[1]
+
+
+def test_a_region_of_several_prompts_keeps_their_masks(region, run_node, small):
+    """Window Prompts inside a region."""
+    parts = run_node("SyncDiffusionWindowPrompts", clip=small.Clip(), prompts="a\nbb", blend=0.0)[0]
+    both = run_node(NODE, conditioning=small.conditioning(1), region=parts, bboxes=BOX, feather=0, **CANVAS)[0]
+    left, right = (options["mask"] for _, options in both[1:])
+    torch.testing.assert_close(left + right, box_mask())
+    assert left[0, 32, 80] == right[0, 32, 120] == 1
+
+
+def test_detections_on_several_pictures_are_a_mask_for_each(region, small):
+    front = region(small.conditioning(1), bboxes=[[BOX], [{**BOX, "x": 0}]], feather=0)[-1]
+    assert front[1]["mask"].shape == (2, 64, 192)
+    torch.testing.assert_close(front[1]["mask"][1:], box_mask({**BOX, "x": 0}))
+
+
+def test_mask_output_and_loop(run_node, small):
+    inputs = {"conditioning": small.conditioning(1), "region": small.conditioning(5), **CANVAS, "feather": 0}
+    beyond = {**BOX, "x": 160}
+    place = run_node(NODE, bboxes=beyond, strength=0.5, loop=True, **inputs)[1]
+    assert place[0, 32, [0, 30, 60, 170]].tolist() == [0.5, 0.5, 0, 0.5]
+    assert run_node(NODE, bboxes=beyond, **inputs)[1][0, 32, [0, 170]].tolist() == [0, 1]
+
+
+@pytest.mark.parametrize(
+    ("inputs", "words"),
+    [
+        ({}, "connect a mask, or bounding boxes"),
+        ({"bboxes": []}, "bboxes: no box"),
+        ({"bboxes": [[BOX], []]}, "bboxes: no box"),
+        ({"bboxes": {**BOX, "x": 500}}, "covers nothing of a canvas of 192x64"),
+    ],
+)
+def test_what_is_no_region_is_refused(inputs, words, region, small):
+    with pytest.raises(ValueError, match=words):
+        region(small.conditioning(1), **inputs)
+
+
+def test_default_conditioning_is_no_region(run_node, small):
+    inputs = {"conditioning": small.conditioning(1), "region": small.conditioning(5, default=True), "bboxes": BOX}
+    with pytest.raises(ValueError, match="region: default conditioning has no place"):
+        run_node(NODE, **inputs, **CANVAS)
+
+
+class Watched:
+    """A model that keeps what it is asked: (latents, which role, sigma) of each row."""
+
+    def __init__(self, model):
+        self.model, self.calls = model.clone(), []
+        self.model.set_model_unet_function_wrapper(self._wrapper)
+
+    def _wrapper(self, apply, args):
+        roles = args["cond_or_uncond"]
+        for role, rows in zip(roles, args["input"].chunk(len(roles)), strict=True):
+            self.calls.append((rows.clone(), role, float(args["timestep"][0])))
+        return apply(args["input"], args["timestep"], **args["c"])
+
+
+class TestBootstrapping:
+    """In the first steps a region's prompt, and the negative one beside it, see the region on a plain colour."""
+
+    def sample(self, how, model, positive, panorama, ksampler, run_node, layout, **inputs):
+        if how == "sampler":
+            return panorama(model, layout, positive=positive, **inputs)[0]["samples"]
+        model = run_node("SyncDiffusionApplyWindows", model=model, windows=layout)[0]
+        return ksampler(model, positive=positive, **inputs)
+
+    @pytest.mark.parametrize("width", [192, 64], ids=["one window", "windows"])
+    @pytest.mark.parametrize("how", ["sampler", "apply windows"])
+    def test_against_each_region_by_itself(
+        self, how, width, region, small, vae, models, panorama, ksampler, run_node, windows
+    ):
+        """The oracle knows nothing of rows or windows: the whole first step by the definition, window by window."""
+        model, layout = models["eps"], windows(width, 32)
+        positive = region(small.conditioning(1), bboxes=BOX, feather=16, strength=0.75, vae=vae, bootstrap=0.2)
+        backdrop, mask = positive[1][1]["syncdiffusion_bootstrap"], positive[1][1]["mask"]
+        watched = Watched(model)
+        args = (how, watched.model, positive, panorama, ksampler, run_node, layout)
+        result = self.sample(*args, steps=1, sampler_name="euler", scheduler="simple")
+        place = torch.nn.functional.interpolate(mask[None], (8, 24), mode="bilinear")
+        start = next(rows for rows, _, _ in watched.calls)[:1]
+        x = start_of(model, 3)
+        sigma = watched.calls[0][2]
+        assert start.shape[-1] == width // 8
+        cells = width // 8
+        total, count = torch.zeros_like(x), torch.zeros(24)
+        for left in range(0, 24 - cells + 1, 4):
+            part = slice(left, left + cells)
+            seen, share = x[..., part], 0.75 * place[..., part]
+            inside = place[..., part] >= 0.5
+            swapped = backdrop_seen(backdrop, inside, seen, noise_of(3)[..., part], sigma, model.model)
+            denoised = torch.zeros_like(seen)
+            for rows, weight, seed in ((seen, 1 - share, 1), (swapped, share, 5)):
+                denoised += weight * cfg(model, rows, sigma, seed, small)
+            total[..., part] += denoised
+            count[part] += 1
+        agree(result, model.model.process_latent_out(total / count), 1e-4)
+
+    def test_it_ends_where_it_should_and_nowhere_else(self, region, small, vae, models, panorama, windows):
+        """Later steps, regions without a VAE and a share of 0 are those of ordinary masks."""
+        inputs = {"steps": 5, "scheduler": "simple"}
+        background = small.conditioning(1)
+
+        def sample(model=models["eps"], **options):
+            return panorama(model, windows(192, 64), positive=region(background, bboxes=BOX, **options), **inputs)
+
+        plain = sample()[0]["samples"]
+        assert torch.equal(sample(vae=vae, bootstrap=0.0)[0]["samples"], plain)
+        assert not torch.allclose(sample(vae=vae, bootstrap=0.2)[0]["samples"], plain)
+        watched = Watched(models["eps"])
+        sample(watched.model, vae=vae, bootstrap=0.5)
+        levels = [sigma for _, _, sigma in watched.calls]
+        rows = [levels.count(sigma) for sigma in dict.fromkeys(levels)]
+        assert rows == [4, 4, 4, 3, 3]  # background, region, negative; the latter on the backdrop too
+
+    def test_the_stock_sampler_takes_it_for_a_mask(self, region, small, vae, models, ksampler):
+        back = small.conditioning(1)
+        one, other = (
+            ksampler(models["eps"], positive=region(back, bboxes=BOX, **o), steps=2) for o in ({"vae": vae}, {})
+        )
+        assert torch.equal(one, other)
+
+    @pytest.mark.parametrize("per_batch", [1, 2])
+    def test_batches_do_not_matter(self, per_batch, region, small, vae, models, panorama, windows):
+        positive = region(small.conditioning(1), bboxes=BOX, vae=vae, bootstrap=1.0)
+        inputs = {"positive": positive, "steps": 2}
+        whole = panorama(models["eps"], windows(64, 32), **inputs)[0]["samples"]
+        agree(panorama(models["eps"], windows(64, 32), windows_per_batch=per_batch, **inputs)[0]["samples"], whole)
+
+    def test_default_conditioning_fills_what_regions_leave(self, region, small, vae, models, panorama, windows):
+        """The same background given as default and as itself."""
+        first, second = (
+            region(background, bboxes=BOX, vae=vae, bootstrap=1.0)
+            for background in (small.conditioning(1, default=True), small.conditioning(1))
+        )
+        one, other = (
+            panorama(models["eps"], windows(64, 32), positive=positive, steps=2)[0]["samples"]
+            for positive in (first, second)
+        )
+        agree(one, other)
+
+    @pytest.mark.parametrize("gradient", ["through the model", "forward only"])
+    def test_guidance_goes_through_it(self, gradient, region, small, vae, models, panorama, windows, guidance):
+        positive = region(small.conditioning(1), bboxes=BOX, vae=vae, bootstrap=1.0)
+        guide = guidance(weight=200.0, end_percent=1.0, gradient=gradient)
+        inputs = {"positive": positive, "steps": 2}
+        plain, _ = panorama(models["eps"], windows(64, 64), **inputs)
+        moved, trace = panorama(models["eps"], windows(64, 64), guidance=guide, **inputs)
+        assert len(trace.splitlines()) == 2
+        assert moved["samples"].isfinite().all()
+        assert not torch.equal(plain["samples"], moved["samples"])
+
+    def test_a_vae_of_another_model_is_named(self, region, small, vae, models, panorama, windows):
+        positive = region(small.conditioning(1), bboxes=BOX, vae=vae)
+        backdrop = positive[1][1]["syncdiffusion_bootstrap"]
+        object.__setattr__(backdrop, "latents", backdrop.latents[:, :3])
+        with pytest.raises(ValueError, match="vae: .* 3 channels and the model's latents have 4"):
+            panorama(models["eps"], windows(64, 64), positive=positive, steps=2)
+
+
+def noise_of(seed):
+    """The backdrops' noise of a run with this seed: drawn after the order of the colours."""
+    generator = torch.Generator().manual_seed(seed)
+    torch.randperm(16, generator=generator)
+    return torch.randn(1, 4, 8, 24, generator=generator)
+
+
+def start_of(model, seed):
+    """The noised empty canvas."""
+    sampling = model.model.model_sampling
+    noise = torch.randn(1, 4, 8, 24, generator=torch.manual_seed(seed))
+    return noise * math.sqrt(1 + float(sampling.sigma_max) ** 2)
+
+
+def backdrop_seen(backdrop, inside, x, noise, sigma, base):
+    order = torch.randperm(16, generator=torch.Generator().manual_seed(3))
+    latent = base.process_latent_in(backdrop.latents[order[0]].reshape(1, 4, 1, 1))
+    return torch.where(inside, x, latent + sigma * noise)
+
+
+@torch.inference_mode()
+def cfg(model, x, sigma, seed, small):
+    """CFG 4 of one prompt against the negative one, by the network alone."""
+    base, level = model.model, torch.tensor([sigma])
+    cond, uncond = (base.apply_model(x, level, c_crossattn=small.conditioning(s)[0][0]) for s in (seed, 2))
+    return uncond + 4.0 * (cond - uncond)
