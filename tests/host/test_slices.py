@@ -35,19 +35,18 @@ def test_masks(how, wrap, per_batch, small, models, alone, windowed, run_node, o
 
 
 @HOW
-def test_mask_with_bounds(how, small, models, windowed, run_node):
-    """set_cond_area "mask bounds": the host turns the mask into an area as well."""
+def test_masks_with_bounds(how, small, models, alone, windowed, run_node, oracle):
+    """set_cond_area "mask bounds": the host turns the mask into an area as well, of at least 8 x 8 cells."""
     mask = torch.zeros(1, 64, 8 * CANVAS)
-    mask[..., 64:160] = 1
-    extra = run_node(
-        "ConditioningSetMask",
-        conditioning=small.conditioning(5),
-        mask=mask,
-        strength=1.0,
-        set_cond_area="mask bounds",
-    )[0]
-    result = windowed(how, models["eps"], positive=small.conditioning(1) + extra, negative=small.conditioning(2))
-    assert result.isfinite().all()
+    mask[..., 64:] = 1
+
+    def conds(cut=lambda mask: mask):
+        given = {"mask": cut(mask), "strength": 0.7, "set_cond_area": "mask bounds"}
+        extra = run_node("ConditioningSetMask", conditioning=small.conditioning(5), **given)[0]
+        return {"positive": small.conditioning(1) + extra, "negative": small.conditioning(2)}
+
+    wanted = alone(models["eps"], lambda window: conds(lambda mask: pixels(mask, window)))
+    oracle.agree(windowed(how, models["eps"], **conds()), wanted)
 
 
 @HOW
