@@ -56,7 +56,7 @@ def backdrop_of(vae: object, end: float, inside: float) -> Backdrop:
     side = CELLS * vae.spacial_compression_encode()
     middle = slice(CELLS // 4, -CELLS // 4)
     colours = torch.rand(COLOURS, 3, generator=torch.Generator().manual_seed(0))
-    with torch.random.fork_rng():  # VAEs draw from their posterior
+    with torch.random.fork_rng(range(torch.cuda.device_count())):  # VAEs draw from their posterior
         torch.manual_seed(0)
         pictures = [vae.encode(colour.expand(1, side, side, 3)) for colour in colours]
     latents = [picture[..., middle, middle].flatten(2).mean(dim=2) for picture in pictures]

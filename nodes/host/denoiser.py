@@ -18,7 +18,7 @@ class HostDenoiser:
 
     Each call gets its own copy of the model options, in which ``transformer_options["syncdiffusion"]`` holds
     the rows, and in which every condition is cut to them; nothing is left on the model. slicer: None for one
-    window over the whole canvas without regions to bootstrap.
+    window over the whole canvas that is neither guided nor has regions to bootstrap.
     """
 
     def __init__(self, guider: object, model_options: dict, seed: int | None, slicer: Slicer | None) -> None:

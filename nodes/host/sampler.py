@@ -63,7 +63,8 @@ class _Run:
         self.batch_size = windows_per_batch(
             self.patcher, self.row_shape, self.n_samples, len(self.windows), plan.windows_per_batch
         )
-        slices = len(self.windows) > 1 or marked(entries_of(self.guider.conds))
+        # One window is cut too where a gradient may go through the networks of its conditioning.
+        slices = len(self.windows) > 1 or plan.guidance is not None or marked(entries_of(self.guider.conds))
         self.slicer = Slicer(self.windows, extra_args.get("seed")) if slices else None
         self.denoise_mask = extra_args.get("denoise_mask")
         self.denoiser = self._denoiser()

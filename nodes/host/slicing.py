@@ -17,6 +17,7 @@ from ...syncdiffusion_core.views.windows import Windows
 from .attention import attends_to_places, cut_attention
 from .bootstrapping import Bootstrapping
 from .control import HintSlices
+from .gligen import DifferentiableGligen
 from .pictures import refuse_pictures
 from .tags import KEY, cut, tagged
 
@@ -110,7 +111,8 @@ class Slicer:
         if cond.get("control") is not None:
             local["control"] = self._hints.control(cond["control"], rows)
         if boxes is not None:
-            local["gligen"] = (*cond["gligen"][:2], list(boxes))
+            kind, gligen, _ = cond["gligen"]
+            local["gligen"] = (kind, DifferentiableGligen(gligen), list(boxes))
         if areas is None:
             yield local
             return

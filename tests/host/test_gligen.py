@@ -62,3 +62,30 @@ def test_boxes_matter(boxed, models, windowed):
     assert not torch.allclose(
         windowed("sampler", models["eps"], **boxed(BOXES.items())), windowed("sampler", models["eps"], **boxed([]))
     )
+
+
+@pytest.mark.parametrize("gradient", ["through the model", "forward only"])
+def test_guidance_runs_through_boxes(gradient, boxed, models, windows, panorama, guidance):
+    """The boxes' own network is a part of the model that the gradient goes through."""
+    guide = guidance(weight=200.0, end_percent=1.0, gradient=gradient)
+    inputs = {"steps": 2, **boxed(BOXES.items())}
+    plain, _ = panorama(models["eps"], windows(64, 64), **inputs)
+    moved, trace = panorama(models["eps"], windows(64, 64), guidance=guide, **inputs)
+    assert len(trace.splitlines()) == 2
+    assert moved["samples"].isfinite().all()
+    assert not torch.equal(plain["samples"], moved["samples"])
+
+
+@pytest.mark.parametrize("with_control", [False, True], ids=["boxes", "boxes and a control"])
+def test_one_window_is_guided_towards_a_picture_through_them(
+    with_control, small, boxed, models, windows, panorama, guidance, run_node
+):
+    conds = boxed(BOXES.items())
+    if with_control:
+        given = {"control_net": small.control_net("plain"), "image": torch.rand(1, 64, 192, 3)}
+        conds = dict(zip(conds, run_node("ControlNetApplyAdvanced", **conds, **given), strict=True))
+    guide = guidance(weight=200.0, end_percent=1.0, anchor="reference image", anchor_image=torch.rand(1, 64, 192, 3))
+    plain, _ = panorama(models["eps"], windows(192, 192), steps=2, **conds)
+    moved, _ = panorama(models["eps"], windows(192, 192), steps=2, guidance=guide, **conds)
+    assert moved["samples"].isfinite().all()
+    assert not torch.equal(plain["samples"], moved["samples"])
