@@ -157,6 +157,20 @@ class Watched:
         return apply(args["input"], args["timestep"], **args["c"])
 
 
+class Latents:
+    """The small VAE with its channels repeated for a model of more of them."""
+
+    def __init__(self, vae, channels):
+        self.vae, self.channels = vae, channels
+
+    def encode(self, image):
+        latent = self.vae.encode(image).repeat(1, self.channels // 4, 1, 1)
+        return latent if self.channels == 4 else latent[:, :, None]
+
+    def spacial_compression_encode(self):
+        return 8
+
+
 class TestBootstrapping:
     """In the first steps a region's prompt, and the negative one beside it, see the region on a plain colour."""
 
@@ -251,6 +265,23 @@ class TestBootstrapping:
         assert len(trace.splitlines()) == 2
         assert moved["samples"].isfinite().all()
         assert not torch.equal(plain["samples"], moved["samples"])
+
+    @pytest.mark.parametrize("family", ["flow", "wan"])
+    @pytest.mark.parametrize("batch", [1, 2])
+    def test_other_families_and_batches(self, family, batch, run_node, small, vae, models, panorama, windows):
+        """On a loop: another noise process; latents with a time axis, where the host takes several masks for frames."""
+        model, shape = (small.wan_model(), (16, 1)) if family == "wan" else (models["flow"], (4,))
+        place = {**BOX, "x": 150} if family == "wan" else [[{**BOX, "x": 150}], [BOX]][:batch]
+        inputs = {"conditioning": small.conditioning(1), "region": small.conditioning(5), "bboxes": place, **CANVAS}
+        positive = run_node(NODE, vae=Latents(vae, shape[0]), loop=True, **inputs)[0]
+        latent = {"samples": torch.zeros(batch, *shape, 8, 24)}
+        run = {"latent_image": latent, "steps": 2}
+        seen = panorama(model, windows(64, 32, wrap_x=True), positive=positive, **run)[0]["samples"]
+        for _, options in positive:
+            options.pop("syncdiffusion_bootstrap", None)
+        plain = panorama(model, windows(64, 32, wrap_x=True), positive=positive, **run)[0]["samples"]
+        assert seen.isfinite().all()
+        assert not torch.allclose(seen[-1], plain[-1])
 
     def test_a_vae_of_another_model_is_named(self, region, small, vae, models, panorama, windows):
         positive = region(small.conditioning(1), bboxes=BOX, vae=vae)
