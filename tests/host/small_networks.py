@@ -27,7 +27,9 @@ def loaded(network: torch.nn.Module, seed: int, **marks: torch.Tensor) -> comfy.
     """Random weights for the network's shapes, through the host's loader of diffusion models."""
     randomise(network, seed)
     weights = {**network.state_dict(), **marks}
-    return comfy.sd.load_diffusion_model_state_dict(weights, model_options={"dtype": torch.float32})
+    cpu = torch.device("cpu")
+    options = {"dtype": torch.float32, "load_device": cpu, "offload_device": cpu}
+    return comfy.sd.load_diffusion_model_state_dict(weights, model_options=options)
 
 
 @torch.inference_mode()

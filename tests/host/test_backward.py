@@ -79,7 +79,8 @@ def test_weights_in_fp8_have_a_gradient(windows, of, host):
     bench = of("Wan")
     with torch.inference_mode():
         weights = {name: tensor.clone() for name, tensor in bench.model.model.diffusion_model.state_dict().items()}
-        options = {"dtype": torch.float8_e4m3fn}
+        cpu = torch.device("cpu")
+        options = {"dtype": torch.float8_e4m3fn, "load_device": cpu, "offload_device": cpu}
         bench.model = comfy.sd.load_diffusion_model_state_dict(weights, model_options=options)
     assert bench.model.model.diffusion_model.blocks[0].ffn[0].weight.dtype is torch.float8_e4m3fn
     plain = bench.run(windows(64, 64))[0]
