@@ -230,3 +230,50 @@ def pixeldit() -> comfy.model_patcher.ModelPatcher:
         "txt_embed_dim": TEXT,
     }
     return configured(comfy.supported_models.PixelDiTT2I, config, 20)
+
+
+def krea2() -> comfy.model_patcher.ModelPatcher:
+    """Its text comes as the layers of its encoder, side by side."""
+    config = {
+        "image_model": "krea2",
+        "features": 64,
+        "heads": 4,
+        "kvheads": 2,
+        "layers": 1,
+        "txtlayers": 2,
+        "txtdim": TEXT // 2,
+        "txtheads": 2,
+        "txtkvheads": 2,
+    }
+    return configured(comfy.supported_models.Krea2, config, 25)
+
+
+def chroma_radiance() -> comfy.model_patcher.ModelPatcher:
+    """A model of pixels of Flux's kind."""
+    config = {
+        **{name: FLUX[name] for name in ("mlp_ratio", "depth", "depth_single_blocks", "theta", "qkv_bias")},
+        "image_model": "chroma_radiance",
+        "in_channels": 3,
+        "out_channels": 3,
+        "context_in_dim": TEXT,
+        "hidden_size": 64,
+        "num_heads": 2,
+        "axes_dim": [8, 12, 12],
+        "patch_size": 16,
+        "in_dim": 64,
+        "out_dim": 64,
+        "hidden_dim": 64,
+        "n_layers": 1,
+        "txt_ids_dims": [],
+        "vec_in_dim": None,
+        "nerf_hidden_size": 16,
+        "nerf_mlp_ratio": 2,
+        "nerf_depth": 1,
+        "nerf_max_freqs": 4,
+        "nerf_tile_size": 512,
+        "nerf_final_head_type": "conv",
+        "nerf_embedder_dtype": torch.float32,
+        "use_x0": True,
+        "use_sequential_txt_ids": False,
+    }
+    return configured(comfy.supported_models.ChromaRadiance, config, 26)
