@@ -24,7 +24,11 @@ class PerceptualSyncGuidance(io.ComfyNode):
             ),
             search_aliases=["syncdiffusion", "coherence", "lpips guidance", "panorama consistency", "global style"],
             inputs=[
-                io.Vae.Input("vae", tooltip="The VAE of the model: guidance looks at decoded pictures."),
+                io.Vae.Input(
+                    "vae",
+                    optional=True,
+                    tooltip="The VAE of the model: guidance looks at decoded pictures. Models of pixels need none.",
+                ),
                 Perceptual.Input("perceptual_model", tooltip="The network that says how unlike two pictures look."),
                 io.Float.Input(
                     "weight",
@@ -132,7 +136,6 @@ class PerceptualSyncGuidance(io.ComfyNode):
     @classmethod
     def execute(
         cls,
-        vae,
         perceptual_model,
         weight,
         end_percent,
@@ -144,11 +147,10 @@ class PerceptualSyncGuidance(io.ComfyNode):
         every_n,
         schedule,
         max_move,
+        vae=None,
         anchor_image=None,
         mask=None,
     ) -> io.NodeOutput:
-        if vae is None:
-            raise ValueError("vae: the checkpoint holds no VAE; load one with Load VAE and connect it")
         if perceptual_model is None:
             raise ValueError("perceptual_model: nothing is connected; add a Load Perceptual Model node")
         image = None if anchor_image is None else anchor_image[..., :3].movedim(-1, 1)  # [N, 3, H, W]

@@ -4,7 +4,7 @@ import torch
 from comfy_api.latest import io
 
 from ..syncdiffusion_core.blending import Blend
-from ..syncdiffusion_core.views.windows import WindowLayout
+from ..syncdiffusion_core.views.windows import Positions, WindowLayout
 from .sockets import CATEGORY, Windows
 
 PREVIEW_CELL_PX = 8
@@ -75,6 +75,16 @@ class WindowTiler(io.ComfyNode):
                     tooltip="How much each part of a window counts where windows overlap: all alike (the papers), "
                     "mostly the middle (gaussian), or fading linearly to the edge (feathered).",
                 ),
+                io.Combo.Input(
+                    "positions",
+                    options=Positions,
+                    default=Positions.WINDOW,
+                    optional=True,
+                    advanced=True,
+                    tooltip="From where a model with rotary positions (Flux, Flux.2, Lumina 2, Z-Image, Wan, "
+                    "Ernie-Image, PixelDiT) counts a window's patches: from the window's own corner, as in a picture "
+                    "of its size, or from its place on the canvas, one window in a model call.",
+                ),
                 io.Latent.Input(
                     "latent",
                     optional=True,
@@ -92,9 +102,20 @@ class WindowTiler(io.ComfyNode):
 
     @classmethod
     def execute(
-        cls, window_width, window_height, stride_x, stride_y, wrap_x, wrap_y, blend, latent=None
+        cls,
+        window_width,
+        window_height,
+        stride_x,
+        stride_y,
+        wrap_x,
+        wrap_y,
+        blend,
+        positions=Positions.WINDOW,
+        latent=None,
     ) -> io.NodeOutput:
-        layout = WindowLayout(window_width, window_height, stride_x, stride_y, wrap_x, wrap_y, Blend(blend))
+        layout = WindowLayout(
+            window_width, window_height, stride_x, stride_y, wrap_x, wrap_y, Blend(blend), Positions(positions)
+        )
         return io.NodeOutput(layout, _coverage_image(layout, latent))
 
 

@@ -15,7 +15,7 @@ from .anchors import Anchor, AnchorKind
 from .denoiser import Denoiser, Rows, batches
 from .perceptual.distance import Decoder, Features, PerceptualDistance
 from .process import NoiseProcess
-from .pullbacks import PULLBACKS, Gradient
+from .pullbacks import Gradient, make_pullback
 
 PAPER_CELLS = 4096  # of the paper's 64x64 latent window: LPIPS is a spatial mean, so its gradient goes by 1/cells
 
@@ -65,6 +65,9 @@ class PerceptualGuidance:
     where: Tensor | None = None
     report: Callable[[GuidanceTrace], None] | None = None
 
+    def __post_init__(self) -> None:
+        self._pullback = make_pullback(self.gradient)
+
     def guides(self, step: int) -> bool:
         """Whether the step moves anything."""
         return self.weights[step] != 0
@@ -73,12 +76,12 @@ class PerceptualGuidance:
     def __call__(
         self, x: Tensor, step: int, sigma: float, n_samples: int, denoiser: Denoiser, process: NoiseProcess
     ) -> Tensor:
-        """Move the windows of a guided step: x [V*N, C, h, w], view-major -> the same shape."""
+        """Move the windows of a guided step: x [V*N, C, …, h, w], view-major -> the same shape."""
         acting = self._acting(x.shape[0] // n_samples)
         if not self.guides(step) or not acting:
             return x
         phi = self._clean_prediction(denoiser, process)
-        by_view = x.unflatten(0, (-1, n_samples))  # [V, N, C, h, w]
+        by_view = x.unflatten(0, (-1, n_samples))  # [V, N, C, …, h, w]
         anchor = self._anchor_features(by_view, sigma, phi)
         fixed = self.anchor.window(len(by_view))  # Algorithm 1 moves every window but the anchor
         moving = [view for view in acting if view != fixed]
@@ -89,7 +92,7 @@ class PerceptualGuidance:
             window = by_view[list(views)].flatten(0, 1)
             x0 = phi(window, sigma, rows)
             loss, g = self._decoder_gradient(x0, _select(anchor, rows.samples))
-            pulled = PULLBACKS[self.gradient](denoiser, process, window, sigma, rows, x0, g)
+            pulled = self._pullback(denoiser, process, window, sigma, rows, x0, g)
             kept = list(views[:real])
             gradient[kept] = pulled.unflatten(0, (-1, n_samples))[:real].to(gradient.dtype)
             losses[kept] = loss.unflatten(0, (-1, n_samples))[:real].to(losses.device, losses.dtype)
@@ -123,7 +126,7 @@ class PerceptualGuidance:
         return denoiser
 
     def _decoder_gradient(self, x0: Tensor, anchor: Features) -> tuple[Tensor, Tensor]:
-        """Stage one: (L per row [N], dL/dx0 [N, C, h, w] in float32)."""
+        """Stage one: (L per row [N], dL/dx0 [N, C, …, h, w] in float32)."""
         with torch.enable_grad():
             leaf = x0.detach().clone().requires_grad_(True)
             loss = self.distance.distance(self.distance.features(self.decode(leaf)), anchor)
@@ -155,12 +158,13 @@ class PerceptualGuidance:
         return self.distance.features(self.decode(phi(by_view[list(views)].flatten(0, 1), sigma, rows)))
 
     def _guarded(self, move: Tensor, state_scale: float) -> Tensor:
-        """Moves [V, N, C, h, w] without non-finite values and no larger than max_move."""
+        """Moves [V, N, C, …, h, w] without non-finite values and no larger than max_move."""
         if self.max_move is None:
             return move
-        finite = move.flatten(2).isfinite().all(dim=-1)[:, :, None, None, None]
+        each = (..., *[None] * (move.ndim - 2))  # [V, N] -> [V, N, 1, …]
+        finite = move.flatten(2).isfinite().all(dim=-1)[each]
         move = torch.where(finite, move, torch.zeros_like(move))
-        size = _row_rms(move)[:, :, None, None, None] / state_scale
+        size = _row_rms(move)[each] / state_scale
         return move * (self.max_move / size.clamp(min=self.max_move))
 
 

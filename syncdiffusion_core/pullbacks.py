@@ -4,18 +4,42 @@ Five answers with one signature. Each returns the gradient that Eq. 14's step x 
 """
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from enum import Enum
 
 import torch
 from torch import Tensor
+from torch.autograd.graph import allow_mutation_on_saved_tensors
 
 from .denoiser import Denoiser, Rows
 from .process import NoiseProcess
 
 Pullback = Callable[[Denoiser, NoiseProcess, Tensor, float, Rows, Tensor, Tensor], Tensor]
 
+CHANGED_IN_PLACE = "modified by an inplace operation"
+NO_BACKWARD = (
+    CHANGED_IN_PLACE,
+    "in-place operation",
+    "modified inplace",
+    "no autograd formula",
+    "automatic differentiation",
+    "derivative for",
+)
+"""What torch says where a network computes something that its backward pass cannot."""
+
 DIFFERENCE_STEP = 0.1  # in state standard deviations; bf16 loses the difference below .03 (measured)
 SPECTRUM_BEND = 0.3  # cycles a window; fitted to the latents of the demo's scenes
+
+
+class MissingBackward(ValueError):
+    """The denoiser has no backward pass; reason: why, in torch's words or ours."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(
+            f"the model returned a prediction without a gradient ({reason}); "
+            f"choose the gradient '{Gradient.FORWARD_ONLY.value}'"
+        )
+        self.reason = reason
 
 
 class Gradient(str, Enum):
@@ -28,23 +52,48 @@ class Gradient(str, Enum):
     NOISY_LATENT = "noisy latent (Eq. 13)"
 
 
-def through_model(
-    denoiser: Denoiser, process: NoiseProcess, x: Tensor, sigma: float, rows: Rows, x0: Tensor, g: Tensor
-) -> Tensor:
-    """The paper's: reverse-mode automatic differentiation of the denoiser (Eq. 14)."""
-    with torch.enable_grad():
-        leaf = x.detach().clone().requires_grad_(True)
-        predicted = denoiser(leaf, sigma, rows)
-        if not predicted.requires_grad:
-            raise ValueError(
-                "the model returned a prediction without a gradient (it is quantised, compiled or cached); "
-                f"choose the gradient '{Gradient.FORWARD_ONLY.value}'"
-            )
+class ThroughModel:
+    """The paper's: reverse-mode automatic differentiation of the denoiser (Eq. 14).
+
+    Raises MissingBackward where the denoiser cannot be differentiated. Networks made for inference change activations
+    in place that autograd has saved: at the first sign of it, such activations are copied first, from then on.
+    """
+
+    def __init__(self) -> None:
+        self._saved: Callable[[], AbstractContextManager] = nullcontext
+
+    def __call__(
+        self, denoiser: Denoiser, process: NoiseProcess, x: Tensor, sigma: float, rows: Rows, x0: Tensor, g: Tensor
+    ) -> Tensor:
         # Half-precision models see values near 1; per row, so that a window cannot spoil its batch.
         largest = g.abs().amax(dim=tuple(range(1, g.ndim)), keepdim=True)
         scale = largest.clamp(min=torch.finfo(g.dtype).tiny)
-        (pulled,) = torch.autograd.grad(predicted, leaf, (g / scale).to(predicted.dtype))
-    return pulled.to(g.dtype) * scale
+        try:
+            pulled = self._pull(denoiser, x, sigma, rows, g / scale)
+        except RuntimeError as error:
+            if not any(words in str(error) for words in NO_BACKWARD):
+                raise
+            raise MissingBackward(str(error).splitlines()[0]) from error
+        return pulled.to(g.dtype) * scale
+
+    def _pull(self, denoiser: Denoiser, x: Tensor, sigma: float, rows: Rows, v: Tensor) -> Tensor:
+        if self._saved is nullcontext:
+            try:
+                return self._vector_jacobian(denoiser, x, sigma, rows, v)
+            except RuntimeError as error:
+                if CHANGED_IN_PLACE not in str(error):
+                    raise
+            self._saved = allow_mutation_on_saved_tensors  # costs a look at every operation, so only where needed
+        return self._vector_jacobian(denoiser, x, sigma, rows, v)
+
+    def _vector_jacobian(self, denoiser: Denoiser, x: Tensor, sigma: float, rows: Rows, v: Tensor) -> Tensor:
+        with torch.enable_grad(), self._saved():
+            leaf = x.detach().clone().requires_grad_(True)
+            predicted = denoiser(leaf, sigma, rows)
+            if not predicted.requires_grad:
+                raise MissingBackward("it is quantised, compiled or cached")
+            (pulled,) = torch.autograd.grad(predicted, leaf, v.to(predicted.dtype))
+        return pulled
 
 
 def forward_only(
@@ -102,8 +151,12 @@ def noisy_latent(
     return g / process.state_scale(sigma)
 
 
-PULLBACKS: dict[Gradient, Pullback] = {
-    Gradient.THROUGH_MODEL: through_model,
+def make_pullback(gradient: Gradient) -> Pullback:
+    """The pullback of one run."""
+    return ThroughModel() if gradient is Gradient.THROUGH_MODEL else WITHOUT_BACKWARD[gradient]
+
+
+WITHOUT_BACKWARD: dict[Gradient, Pullback] = {
     Gradient.FORWARD_ONLY: forward_only,
     Gradient.IMAGE_PRIOR: image_prior,
     Gradient.DECODER_ONLY: decoder_only,

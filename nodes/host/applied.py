@@ -8,9 +8,9 @@ from ...syncdiffusion_core.denoiser import Rows, batches
 from ...syncdiffusion_core.views.view_set import aggregate
 from ...syncdiffusion_core.views.windows import WindowLayout, Windows
 from .bootstrapping import marked
-from .conditioning import refuse_context_windows, set_window_size
+from .conditioning import encode_for_windows, refuse_context_windows
 from .memory import windows_per_batch
-from .sampler import resolve_windows
+from .sampler import make_slicer, resolve_windows
 from .slicing import Slicer
 from .stateful import refuse_stateful_model
 from .tags import KEY, tagged
@@ -25,7 +25,7 @@ def apply_windows(model: object, layout: WindowLayout, per_batch: int) -> object
     clone = model.clone()
     applied = _Applied(clone, layout, per_batch)
     clone.add_wrapper_with_key(WrappersMP.PREPARE_SAMPLING, KEY, applied.prepare_sampling)
-    clone.add_wrapper_with_key(WrappersMP.OUTER_SAMPLE, KEY, applied.outer_sample)
+    clone.add_wrapper_with_key(WrappersMP.SAMPLER_SAMPLE, KEY, applied.sampler_sample)
     clone.add_wrapper_with_key(WrappersMP.CALC_COND_BATCH, KEY, applied.calc_cond_batch)
     return clone
 
@@ -47,26 +47,13 @@ class _Applied:
         count = windows_per_batch(patcher, row_shape, noise_shape[0], len(windows), self._per_batch)
         return executor(patcher, [count * noise_shape[0], *row_shape], *args, **kwargs)
 
-    def outer_sample(
-        self,
-        executor,
-        noise: Tensor,
-        latent_image: Tensor,
-        sampler,
-        sigmas: Tensor,
-        denoise_mask=None,
-        callback=None,
-        disable_pbar=False,
-        seed=None,
-        **kwargs,
-    ):
-        """Give size conditioning the window's size before the host encodes it, and the run its slicer."""
-        guider = executor.class_obj
-        set_window_size(guider.conds, self._layout.window_width_px, self._layout.window_height_px)
-        slicer = Slicer(self._windows(noise.shape[-2:]), seed)
-        guider.model_options.setdefault("transformer_options", {})[SLICER] = slicer
-        given = (latent_image, sampler, sigmas, denoise_mask, callback, disable_pbar, seed)
-        return executor(noise, *given, **kwargs)
+    def sampler_sample(self, executor, guider, sigmas: Tensor, extra_args: dict, callback, noise: Tensor, *args):
+        """Encode for a window what the host has encoded for the canvas, and give the run its slicer."""
+        windows, seed = self._windows(noise.shape[-2:]), extra_args.get("seed")
+        if len(windows) > 1:
+            encode_for_windows(self._inner_model, guider.conds, self._layout, windows, noise, seed)
+        extra_args["model_options"]["transformer_options"][SLICER] = self._slicer(windows, seed)
+        return executor(guider, sigmas, extra_args, callback, noise, *args)
 
     def calc_cond_batch(self, executor, model, conds, x_in: Tensor, timestep: Tensor, model_options: dict):
         """Predictions of the canvas [N, C, H, W], one for each condition, from its windows."""
@@ -78,7 +65,7 @@ class _Applied:
         if len(windows) == 1 and not any(marked(entries or ()) for entries in conds):
             return executor(model, conds, x_in, timestep, model_options)
         refuse_stateful_model(model_options)
-        slicer = run.get(SLICER) or Slicer(windows)  # none where a node samples past the guider
+        slicer = run.get(SLICER) or self._slicer(windows)  # none where a node samples past the guider
         n = x_in.shape[0]
         views = windows.project(x_in).unflatten(0, (-1, n))  # [V, N, C, h, w]
         size = windows_per_batch(model.current_patcher, tuple(views.shape[2:]), n, len(windows), self._per_batch)
@@ -91,6 +78,9 @@ class _Applied:
             for part, out in zip(parts, outs, strict=True):
                 part.append(out[: real * n])
         return [aggregate(windows, torch.cat(part)).to(x_in.dtype) for part in parts]
+
+    def _slicer(self, windows: Windows, seed: int | None = None) -> Slicer:
+        return make_slicer(self._layout, windows, self._inner_model, seed)
 
     def _windows(self, size: tuple[int, int]) -> Windows:
         return resolve_windows(self._layout, self._inner_model, torch.empty(1, 1, *size, device="meta"))

@@ -13,6 +13,9 @@ from torch import Tensor
 from ...syncdiffusion_core.denoiser import Rows
 from ...syncdiffusion_core.views.windows import Windows
 
+ATTENTION = "attention_mask"
+"""The host's name of a mask over a model's tokens."""
+
 
 def attends_to_places(mask: object, words: int, windows: Windows) -> bool:
     """Whether a model's input is an attention mask over text and picture: [B, N, N] with N above the text's tokens."""

@@ -4,6 +4,7 @@ import torch
 
 from ...syncdiffusion_core.anchors import AnchorKind
 from ...syncdiffusion_core.views.windows import Windows
+from .decoder import works_on_pixels
 from .guidance import GuidanceSettings
 
 
@@ -33,17 +34,13 @@ def _check_mask_batch(mask: torch.Tensor, batch: int) -> None:
 
 def check_guidance(settings: GuidanceSettings, model: object, windows: Windows, canvas: torch.Tensor) -> None:
     """Raise ValueError for guidance that does not fit the model, the windows or the canvas [N, C, …, H, W]."""
-    if canvas.ndim == 5:
+    if canvas.ndim == 5 and canvas.shape[2] != 1:
         raise ValueError(
-            "guidance: this model's latents have a time axis, which guidance cannot decode yet; disconnect guidance "
-            "to sample through windows without it"
+            f"guidance: it compares pictures, and this latent holds {canvas.shape[2]} frames in time; make a latent of "
+            "one frame, or disconnect guidance to sample through windows without it"
         )
     batch = canvas.shape[0]
-    wanted, got = model.get_model_object("latent_format").latent_channels, settings.vae.latent_channels
-    if wanted != got:
-        raise ValueError(
-            f"vae: it decodes latents of {got} channels and the model makes {wanted}; connect the model's own VAE"
-        )
+    _check_vae(settings.vae, model.get_model_object("latent_format"))
     settings.anchor.window(len(windows))
     image = settings.anchor.image
     if settings.anchor.kind is AnchorKind.IMAGE and image.shape[0] not in (1, batch):
@@ -54,4 +51,18 @@ def check_guidance(settings: GuidanceSettings, model: object, windows: Windows, 
         raise ValueError(
             f"guidance: its mask is a batch of {settings.mask.shape[0]} for {batch} panoramas; give one mask, or one "
             "for each"
+        )
+
+
+def _check_vae(vae: object | None, latent_format: object) -> None:
+    if vae is None and not works_on_pixels(latent_format):
+        raise ValueError(
+            "vae: nothing is connected, or the checkpoint holds none, and guidance has to decode this model's latents; "
+            "load the model's VAE with Load VAE and connect it"
+        )
+    wanted = latent_format.latent_channels
+    if vae is not None and wanted != vae.latent_channels:
+        raise ValueError(
+            f"vae: it decodes latents of {vae.latent_channels} channels and the model makes {wanted}; connect the "
+            "model's own VAE"
         )

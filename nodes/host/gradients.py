@@ -5,10 +5,12 @@ for a backward pass. Here each is replaced, for the time of one call, by an alia
 no memory, and the shared module is untouched before and after.
 """
 
+import copy
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TypeVar
 
+import comfy.model_management
 import torch
 from torch import Tensor, nn
 
@@ -35,9 +37,32 @@ def has_backward(module: nn.Module) -> bool:
 def differentiable_call(module: nn.Module, call: Callable[..., T], *args: object, **kwargs: object) -> T:
     """call(*args, **kwargs) while the inference tensors of ``module`` are aliased by ordinary ones."""
     aliases = {f"module.{name}": _alias(tensor) for name, tensor in _inference_tensors(module)}
-    if not aliases:
-        return call(*args, **kwargs)
-    return torch.func.functional_call(_Call(module, call), aliases, args, kwargs, tie_weights=False)
+    with _differentiable_kernels():
+        if not aliases:
+            return call(*args, **kwargs)
+        return torch.func.functional_call(_Call(module, call), aliases, args, kwargs, tie_weights=False)
+
+
+def differentiable_copy(holder: T) -> T:
+    """A shallow copy of an object whose inference tensors are aliased by ordinary ones."""
+    twin = copy.copy(holder)
+    tensors = {name: value for name, value in vars(holder).items() if isinstance(value, Tensor)}
+    vars(twin).update({name: _alias(tensor) for name, tensor in tensors.items() if tensor.is_inference()})
+    return twin
+
+
+@contextmanager
+def _differentiable_kernels() -> Iterator[None]:
+    """Where gradients are on, the host's kernels that autograd knows instead of its fused ones (rotary positions).
+
+    By the switch that the host's own training node sets.
+    """
+    before = comfy.model_management.in_training
+    comfy.model_management.in_training = before or torch.is_grad_enabled()
+    try:
+        yield
+    finally:
+        comfy.model_management.in_training = before
 
 
 class Differentiable:

@@ -1,28 +1,34 @@
 """Guidance as the nodes describe it, and as the core runs it on the host."""
 
-from dataclasses import dataclass
+import logging
+from dataclasses import dataclass, replace
 
+import comfy.model_management
 from torch import Tensor
 
 from ...syncdiffusion_core.anchors import Anchor
 from ...syncdiffusion_core.denoiser import Denoiser
 from ...syncdiffusion_core.guidance import PerceptualGuidance
 from ...syncdiffusion_core.process import NoiseProcess
-from ...syncdiffusion_core.pullbacks import Gradient
+from ...syncdiffusion_core.pullbacks import Gradient, MissingBackward
 from ...syncdiffusion_core.schedule import GuidanceSchedule
 from .gradients import has_backward, normal_tensor, outside_inference
 from .perceptual import PerceptualModel
+from .progress import say
+
+COMPILED = "torch_compile_kwargs"
+"""Where the host's compiling node notes on a model's options what it has done."""
 
 
 @dataclass(frozen=True)
 class GuidanceSettings:
     """Perceptual guidance as a user gives it.
 
-    vae: the host's VAE. max_move: see PerceptualGuidance. mask: where it acts, a MASK [B, H, W] of any size, B samples
-    or 1; None for everywhere.
+    vae: the host's VAE, None for models of pixels. max_move: see PerceptualGuidance. mask: where it acts, a MASK
+    [B, H, W] of any size, B samples or 1; None for everywhere.
     """
 
-    vae: object
+    vae: object | None
     perceptual: PerceptualModel
     schedule: GuidanceSchedule
     anchor: Anchor
@@ -48,13 +54,36 @@ class HostGuidance:
         if not self.guides(step):
             return views
         with outside_inference():
-            return self._guidance(normal_tensor(views), step, sigma, n_samples, denoiser, process)
+            inputs = (normal_tensor(views), step, sigma, n_samples, denoiser, process)
+            try:
+                return self._guidance(*inputs)
+            except MissingBackward as error:
+                say_forward_only(error.reason)
+            self._guidance = replace(self._guidance, gradient=Gradient.FORWARD_ONLY)
+            return self._guidance(*inputs)
 
 
 def missing_backward(patcher: object) -> str | None:
-    """Why a model has no backward pass here, None where it has one."""
+    """Why a model has no backward pass here, None where nothing is known against it."""
     if patcher.is_dynamic():
         return "its weights are streamed (dynamic VRAM)"
     if not has_backward(patcher.model):
         return "its weights are quantised"
+    if _is_compiled(patcher):
+        return "it is compiled"
+    if comfy.model_management.sage_attention_enabled():
+        return "Sage attention computes no gradients"
     return None
+
+
+def say_forward_only(reason: str) -> None:
+    """Tell the user, under the node and in the log, that another gradient was taken than asked for."""
+    line = f"gradient: forward only, because the model has no backward pass here: {reason}"
+    logging.warning("SyncDiffusion %s", line)
+    say(line)
+
+
+def _is_compiled(patcher: object) -> bool:
+    """By the host's node (a wrapper of the call), or by a pack that swapped modules for compiled ones."""
+    modules = patcher.model.modules()
+    return COMPILED in patcher.model_options or any(hasattr(module, "_orig_mod") for module in modules)

@@ -18,14 +18,16 @@ from ...syncdiffusion_core.sampling import sample
 from ...syncdiffusion_core.schedule import Clock
 from ...syncdiffusion_core.views.windows import WindowLayout, Windows
 from .bootstrapping import marked
-from .conditioning import encode_window_size, entries_of, refuse_context_windows
-from .decoder import HostDecoder
+from .checks import check_guidance
+from .conditioning import encode_for_windows, entries_of, refuse_context_windows
+from .decoder import HostDecoder, pixel_space_vae
 from .denoiser import HostDenoiser
-from .guidance import HostGuidance, missing_backward
+from .guidance import HostGuidance, missing_backward, say_forward_only
 from .kept import KeptWindows, free_cells
 from .memory import guided_windows_per_batch, load_together, windows_per_batch
 from .perceptual import HostDistance
 from .plan import Algorithm, Plan, is_euler, refuse_unmovable
+from .positions import make_places, refuse_positions
 from .process import host_process, percent_of_sigma
 from .progress import say
 from .slicing import Slicer
@@ -33,6 +35,8 @@ from .stateful import refuse_stateful
 from .windowed import Mover, WindowedGuider, WindowedModel
 
 HALF_PRECISION_SCALE = 2.0**12
+PATCH_NAMES = ("patch_size", "patch_spatial", "patch")
+"""Under which the host's networks know the size of a patch: most, Cosmos and Anima, Krea 2."""
 LOOKS_AHEAD = {"sample_heun": 2}
 """Samplers that visit a level before they stand on it: the visit that opens its step."""
 
@@ -57,15 +61,18 @@ class _Run:
         self.sigma_tensor, self.sigmas = sigmas, [float(s) for s in sigmas]
         self.n_samples = x.shape[0]
         self.windows = resolve_windows(plan.layout, self.inner_model, x)
+        if plan.guidance is not None:
+            check_guidance(plan.guidance, self.patcher, self.windows, x)
         self.process = host_process(self.inner_model.model_sampling)
-        self._prepare_conditioning()
         self.row_shape = (*x.shape[1:-2], *self.windows.window)
+        self._prepare_conditioning(x)
         self.batch_size = windows_per_batch(
             self.patcher, self.row_shape, self.n_samples, len(self.windows), plan.windows_per_batch
         )
         # One window is cut too where a gradient may go through the networks of its conditioning.
         slices = len(self.windows) > 1 or plan.guidance is not None or marked(entries_of(self.guider.conds))
-        self.slicer = Slicer(self.windows, extra_args.get("seed")) if slices else None
+        seed = extra_args.get("seed")
+        self.slicer = make_slicer(plan.layout, self.windows, self.inner_model, seed) if slices else None
         self.denoise_mask = extra_args.get("denoise_mask")
         self.denoiser = self._denoiser()
         self.guidance = self._make_guidance()
@@ -138,21 +145,20 @@ class _Run:
         opens = LOOKS_AHEAD.get(self.plan.inner.sampler_function.__name__, 1)
         return Mover(self.guidance, self.denoiser, self.process, self.windows, self.sigmas, opens)
 
-    def _prepare_conditioning(self) -> None:
+    def _prepare_conditioning(self, x: Tensor) -> None:
         refuse_context_windows(self.extra_args.get("model_options", {}))
         if len(self.windows) == 1:
             return
         refuse_stateful(self.extra_args.get("model_options", {}))
-        layout = self.plan.layout
-        size, seed = (layout.window_width_px, layout.window_height_px), self.extra_args.get("seed")
-        encode_window_size(self.inner_model, self.guider.conds, *size, seed)
+        conds, seed = self.guider.conds, self.extra_args.get("seed")
+        encode_for_windows(self.inner_model, conds, self.plan.layout, self.windows, x, seed)
 
     def _make_guidance(self) -> HostGuidance | None:
         settings = self.plan.guidance
         weights = self._weights()
         if settings is None or not any(weights):
             return None
-        vae, reference = settings.vae, self.plan.algorithm is Algorithm.REFERENCE
+        vae, reference = settings.vae or pixel_space_vae(), self.plan.algorithm is Algorithm.REFERENCE
         load_together([self.patcher, vae.patcher, settings.perceptual.patcher])
         guidance = PerceptualGuidance(
             decode=HostDecoder(vae, self.inner_model),
@@ -205,7 +211,7 @@ class _Run:
         reason = missing_backward(self.patcher)
         if reason is None:
             return asked
-        say(f"gradient: forward only, because the model has no backward pass here: {reason}")
+        say_forward_only(reason)
         return Gradient.FORWARD_ONLY
 
     def _fitted_anchor(self, anchor: Anchor) -> Anchor:
@@ -227,11 +233,18 @@ def _report(on_trace: Callable[[GuidanceTrace], None] | None, trace: GuidanceTra
 
 def resolve_windows(layout: WindowLayout, inner_model: object, x: Tensor) -> Windows:
     """The layout over a canvas [N, C, …, H, W] of this model's latents."""
+    refuse_positions(layout, inner_model)
     cell_px = int(inner_model.latent_format.spacial_downscale_ratio)
     return layout.resolve((x.shape[-2], x.shape[-1]), cell_px, patch_size(inner_model))
 
 
+def make_slicer(layout: WindowLayout, windows: Windows, inner_model: object, seed: int | None) -> Slicer:
+    """What cuts a run's conditioning to these windows."""
+    return Slicer(windows, seed, make_places(layout, windows, inner_model, patch_size(inner_model)))
+
+
 def patch_size(inner_model: object) -> int:
     """Latent cells along the side of one of the model's patches, 1 for models without."""
-    patch = getattr(inner_model.diffusion_model, "patch_size", 1)
+    network = inner_model.diffusion_model
+    patch = next((getattr(network, name) for name in PATCH_NAMES if hasattr(network, name)), 1)
     return int(patch[-1] if isinstance(patch, tuple | list) else patch)

@@ -14,31 +14,30 @@ from torch import Tensor
 
 from ...syncdiffusion_core.denoiser import Rows
 from ...syncdiffusion_core.views.windows import Windows
-from .attention import attends_to_places, cut_attention
+from .attention import ATTENTION, attends_to_places, cut_attention
 from .bootstrapping import Bootstrapping
 from .control import HintSlices
 from .gligen import DifferentiableGligen
 from .pictures import refuse_pictures
-from .tags import KEY, cut, tagged
+from .positions import Places
+from .tags import KEY, cut, image_scale, tagged
 
-ATTENTION = "attention_mask"
-"""The host's name of a mask over a model's tokens."""
 OTHER_SCALES = ("effnet", "lq_latent")
 """The host's names of pictures that a model stretches over whatever it is shown: Stable Cascade's, SeedVR's."""
 
 Cond = dict
 Conds = list[list[Cond] | None]
-Places = tuple  # what has to be the same for all rows of one model call: areas and boxes of each condition
+Parts = tuple  # what has to be the same for all rows of one model call: areas and boxes of each condition
 
 
 class Slicer:
     """Cuts conditioning for one run; it keeps the ControlNets of each batch of windows and the noise of backdrops.
 
-    seed: of the run.
+    seed: of the run. whereabouts: None where the model is not told the windows' places.
     """
 
-    def __init__(self, windows: Windows, seed: int | None = None) -> None:
-        self._windows, self._hints = windows, HintSlices(windows)
+    def __init__(self, windows: Windows, seed: int | None = None, whereabouts: Places | None = None) -> None:
+        self._windows, self._hints, self._whereabouts = windows, HintSlices(windows), whereabouts
         self._bootstrapping = Bootstrapping(windows, seed)
         self._checked = len(windows) == 1
 
@@ -48,28 +47,35 @@ class Slicer:
         """A wrapper of the host's function of that name: x_in [R, C, …, h, w] are the rows that the options tag.
 
         Windows that an area or a box meets at different places are evaluated in separate calls: the host runs the
-        model on an area's own pixels.
+        model on an area's own pixels. So are windows whose true position the model is told.
         """
         if not self._checked:
             refuse_pictures(model_options, conds)
             self._checked = True
         rows: Rows = model_options["transformer_options"][KEY]
         n = rows.n_samples
-        groups: dict[Places, list[int]] = {}
-        for index, places in enumerate(zip(*(self._places(c, rows) for c in conds), strict=True)):
-            groups.setdefault(places, []).append(index)
+        groups: dict[tuple[tuple[Parts, ...], int | None], list[int]] = {}
+        for index, parts in enumerate(zip(*(self._parts(c, rows) for c in conds), strict=True)):
+            groups.setdefault((parts, index if self._whereabouts else None), []).append(index)
         outs = [torch.zeros_like(x_in) for _ in conds]
-        for places, group in groups.items():
+        for (parts, _), group in groups.items():
             picked = [index * n + sample for index in group for sample in range(n)]
             part = Rows.grid(n, tuple(rows.distinct_views[index] for index in group))
-            local = [self._of_group(entries, place, part) for entries, place in zip(conds, places, strict=True)]
-            args = (model, local, x_in[picked], timestep[picked], tagged(model_options, part))
+            local = [self._of_group(entries, seen, part) for entries, seen in zip(conds, parts, strict=True)]
+            args = (model, local, x_in[picked], timestep[picked], self._options(model_options, part))
             results = self._bootstrapping.calc_cond_batch(execute, *args)
             for out, result in zip(outs, results, strict=True):
                 out[picked] = result
         return outs
 
-    def _places(self, entries: list[Cond] | None, rows: Rows) -> list[Places]:
+    def _options(self, model_options: dict, rows: Rows) -> dict:
+        options = tagged(model_options, rows)
+        if self._whereabouts is not None:
+            run = options["transformer_options"]
+            run["rope_options"] = self._whereabouts.rope_options(rows.views[0], run.get("rope_options"))
+        return options
+
+    def _parts(self, entries: list[Cond] | None, rows: Rows) -> list[Parts]:
         """For each view: where each condition is in it, (areas, GLIGEN boxes)."""
         seen = [self._seen(cond, rows) for cond in entries or ()]
         return [
@@ -89,12 +95,12 @@ class Slicer:
             return [True] * len(rows.distinct_views)
         return self._rows(cond["mask"], rows).unflatten(0, (-1, rows.n_samples)).flatten(1).any(dim=1).tolist()
 
-    def _of_group(self, entries: list[Cond] | None, places: Places, rows: Rows) -> list[Cond] | None:
+    def _of_group(self, entries: list[Cond] | None, parts: Parts, rows: Rows) -> list[Cond] | None:
         if entries is None:
             return None
         return [
             part
-            for cond, (areas, boxes) in zip(entries, places, strict=True)
+            for cond, (areas, boxes) in zip(entries, parts, strict=True)
             for part in self._of_cond(cond, areas, boxes, rows)
         ]
 
@@ -133,8 +139,8 @@ class Slicer:
         if name == ATTENTION and attends_to_places(value, words, self._windows):
             return cond._copy_with(cut_attention(value, words, self._windows, rows))
         if isinstance(cond, comfy.conds.CONDList):
-            return cond._copy_with([self._rows(v, rows) if self._scale(v) == 1 else v for v in value])
-        if scale := self._scale(value):
+            return cond._copy_with([self._rows(v, rows) if image_scale(v, self._windows) == 1 else v for v in value])
+        if scale := image_scale(value, self._windows):
             return cond._copy_with(cut(self._windows, value, rows, scale))
         if isinstance(cond, comfy.conds.CONDNoiseShape) or name in OTHER_SCALES:
             raise ValueError(
@@ -142,14 +148,6 @@ class Slicer:
                 f"canvas of {self._windows.canvas}, so it cannot be cut into windows; make it of the canvas's size"
             )
         return cond
-
-    def _scale(self, value: object) -> int:
-        """Cells of an image of the canvas along a latent cell, 0 for what is no such image."""
-        height, width = self._windows.canvas
-        if not isinstance(value, Tensor) or value.ndim < 4 or value.shape[-2] % height:
-            return 0
-        scale = value.shape[-2] // height
-        return scale if value.shape[-1] == scale * width else 0
 
     def _rows(self, canvas: Tensor, rows: Rows) -> Tensor:
         """[B, …, H, W], B samples or 1 -> [R, …, h, w]."""

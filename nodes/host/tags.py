@@ -19,3 +19,12 @@ def cut(windows: Windows, canvas: Tensor, rows: Rows, scale: int = 1) -> Tensor:
     """[B, …, H, W], B samples or 1 -> [R, …, h, w]; scale: pixels of this canvas along a cell of the windows'."""
     views = windows.subset(rows.distinct_views, scale)
     return views.project(comfy.utils.repeat_to_batch_size(canvas, rows.n_samples))
+
+
+def image_scale(value: object, windows: Windows) -> int:
+    """Cells of an image of the canvas along a latent cell, 0 for what is no such image."""
+    height, width = windows.canvas
+    if not isinstance(value, Tensor) or value.ndim < 4 or value.shape[-2] % height:
+        return 0
+    scale = value.shape[-2] // height
+    return scale if value.shape[-1] == scale * width else 0

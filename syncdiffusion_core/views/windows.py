@@ -8,11 +8,19 @@ windows start at 0, stride, 2*stride, … below the canvas length, and run over 
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from enum import Enum
 
 import torch
 from torch import Tensor
 
 from ..blending import Blend, window_weight
+
+
+class Positions(str, Enum):
+    """From where a model with positions counts the patches of a window."""
+
+    WINDOW = "window's own corner"
+    CANVAS = "place on the canvas"
 
 
 @dataclass(frozen=True)
@@ -26,6 +34,7 @@ class WindowLayout:
     wrap_x: bool = False
     wrap_y: bool = False
     blend: Blend = Blend.UNIFORM
+    positions: Positions = Positions.WINDOW
 
     def __post_init__(self) -> None:
         for axis, window, stride in (

@@ -10,7 +10,7 @@ import torch
 from syncdiffusion_core.anchors import Anchor, AnchorKind
 from syncdiffusion_core.guidance import GuidanceTrace, PerceptualGuidance
 from syncdiffusion_core.process import rectified_flow, variance_exploding
-from syncdiffusion_core.pullbacks import Gradient
+from syncdiffusion_core.pullbacks import Gradient, MissingBackward
 from syncdiffusion_core.sampling import sample
 from syncdiffusion_core.strategies import Synchronisation
 from syncdiffusion_core.views.windows import WindowLayout
@@ -283,6 +283,53 @@ def test_the_ablation_decodes_the_noisy_latent(process, sigma):
 def test_a_model_without_a_backward_pass_is_told_apart():
     with pytest.raises(ValueError, match="without a gradient .* choose the gradient 'forward only'"):
         moves(make(), states(), lambda x, sigma, rows: x.detach() * 0.5)
+
+
+def changes_in_place(x: torch.Tensor) -> torch.Tensor:
+    """A network as it is written for inference: y = 2 (x^3 + x), its steps over what autograd has saved."""
+    y = x * 1
+    cube = y * y * y
+    y += cube
+    y.mul_(2)
+    return y
+
+
+def test_a_network_that_changes_its_activations_in_place():
+    """It is differentiated all the same: two tries at its first batch, one from then on."""
+    x, calls = states(), []
+
+    def in_place(x, sigma, rows):
+        calls.append(torch.is_grad_enabled())
+        return changes_in_place(x)
+
+    wanted = moves(make(), x, lambda x, sigma, rows: 2 * (x**3 + x))
+    torch.testing.assert_close(moves(make(), x, in_place), wanted, rtol=1e-9, atol=1e-12)
+    assert sum(calls) == (VIEWS - 1) + 1
+
+
+def test_a_network_that_writes_out_has_no_backward_pass():
+    def writes(x, sigma, rows):
+        return torch.add(x, x, out=torch.empty_like(x))
+
+    with pytest.raises(MissingBackward, match="automatic differentiation.* choose the gradient 'forward only'"):
+        moves(make(), states(), writes)
+
+
+def test_other_errors_of_a_network_stay_what_they_are():
+    with pytest.raises(RuntimeError, match="must match the size"):
+        moves(make(), states(), lambda x, sigma, rows: x + torch.zeros(5))
+
+
+@pytest.mark.parametrize("gradient", Gradient)
+def test_pictures_with_a_time_axis(gradient):
+    """[V*N, C, 1, h, w] moves as [V*N, C, h, w] does, guards included."""
+    x = states(2)
+    x[0, 0, 0, 0] = float("nan")
+    plain = make(gradient=gradient, max_move=0.01)
+    timed = make(gradient=gradient, max_move=0.01, decode=lambda x0: toys.smooth_decode(x0[:, :, 0]))
+    wanted = plain(x, 0, SIGMA, 2, toys.eps_denoiser, VE)
+    got = timed(x[:, :, None], 0, SIGMA, 2, lambda x, s, rows: toys.eps_denoiser(x[:, :, 0], s, rows)[:, :, None], VE)
+    torch.testing.assert_close(got[:, :, 0], wanted, rtol=1e-10, atol=1e-13, equal_nan=True)
 
 
 def test_forward_only_stands_still_where_there_is_no_gradient():

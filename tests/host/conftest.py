@@ -1,9 +1,15 @@
-"""Fixtures of the host tests: small models, windows, guidance."""
+"""Fixtures of the host tests: small models, windows, guidance. Lets them import their builders by name."""
 
+import sys
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 import torch
+
+FOLDER = str(Path(__file__).resolve().parent)
+if FOLDER not in sys.path:
+    sys.path.append(FOLDER)
 
 
 @pytest.fixture(scope="session")
@@ -91,6 +97,26 @@ def guidance(run_node, vae, perceptual) -> Callable[..., object]:
 
     def make(**inputs: object) -> object:
         return run_node("SyncDiffusionGuidance", vae=vae, perceptual_model=perceptual, **inputs)[0]
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def built() -> dict[str, tuple]:
+    """The small model and VAE of each family that a test has asked for: made once."""
+    return {}
+
+
+@pytest.fixture
+def of(built, run_node, perceptual, windows) -> Callable[[str], object]:
+    """of(family name) -> that family's Bench; its windows are 64 px wide and overlap by half."""
+    import small_families
+
+    def make(name: str) -> object:
+        family = small_families.FAMILIES[name]
+        if name not in built:
+            built[name] = family.make(), family.make_vae()
+        return small_families.Bench(family, built[name], run_node, perceptual, windows(64, 32))
 
     return make
 

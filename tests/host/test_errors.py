@@ -43,8 +43,9 @@ def test_mask_batch(refused, panorama, models, windows, small):
     refused(lambda: panorama(models["eps"], windows(64, 32), latent_image=latent), "latent_image", "mask", "2", "3")
 
 
-def test_vae_missing(refused, run_node, perceptual):
-    refused(lambda: run_node("SyncDiffusionGuidance", vae=None, perceptual_model=perceptual), "vae", "Load VAE")
+def test_vae_missing(refused, panorama, models, windows, run_node, perceptual):
+    guide = run_node("SyncDiffusionGuidance", perceptual_model=perceptual)[0]
+    refused(lambda: panorama(models["eps"], windows(64, 32), guidance=guide), "vae", "decode", "Load VAE")
 
 
 def test_perceptual_model_missing(refused, run_node, vae):
