@@ -86,7 +86,7 @@ def pytest_configure(config: pytest.Config) -> None:
     sys.path[:] = [entry for entry in sys.path if Path(entry).resolve() != PACK_ROOT]
     if found:
         sys.path.insert(0, str(found.folder))
-    sys.path.append(str(PACK_ROOT))
+    sys.path += [str(PACK_ROOT), str(TESTS / "host")]  # the latter for the builders of small models
     base = tempfile.TemporaryDirectory(prefix="syncdiffusion-tests-", ignore_cleanup_errors=True)
     config.add_cleanup(base.cleanup)
     config.stash[KEY] = HostTests(found, Path(base.name).resolve())
@@ -204,7 +204,7 @@ def run_graph(host: _harness.Harness, pack: dict[str, type]) -> Iterator[Callabl
 @pytest.fixture(scope="session")
 def small(host: _harness.Harness) -> ModuleType:
     """The module of small models; it imports the host, so it waits until the host is loaded."""
-    return _import_file(TESTS / "host" / "small_models.py")
+    return importlib.import_module("small_models")
 
 
 @pytest.fixture(scope="session")

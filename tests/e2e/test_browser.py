@@ -176,7 +176,11 @@ class TestQueued:
 
 
 @pytest.mark.parametrize(
-    "name", [f"SyncDiffusion {name}" for name in ("SamplerCustomAdvanced", "loop panorama", "window prompts")]
+    "name",
+    [
+        f"SyncDiffusion {name}"
+        for name in ("SamplerCustomAdvanced", "loop panorama", "window prompts", "regional panorama", "outpaint")
+    ],
 )
 def test_the_others_with_the_demo_model_finish_too(tab, graphs, name):
     run = Run(tab, graphs, name)

@@ -1,5 +1,6 @@
 """The shipped workflows: their files, against what the running host knows, and run with small models."""
 
+import importlib
 import json
 import re
 from pathlib import Path
@@ -9,7 +10,7 @@ from PIL import Image
 
 ROOT = Path(__file__).resolve().parents[2]
 NAMES = sorted(path.stem for path in (ROOT / "workflows").glob("*.json"))
-STANDS_IN = ["SD1.5 panorama", "SD2.1 panorama", "SDXL panorama", "vertical panorama"]
+STANDS_IN = ["SD1.5 panorama", "SD2.1 panorama", "SDXL panorama", "Flux panorama", "vertical panorama"]
 TITLE_PX = 30
 SAMPLER = "SyncDiffusionPanoramaSampler"
 SIZES = ("window_width", "window_height", "stride_x", "stride_y")
@@ -17,7 +18,8 @@ ON_DISK = {("CheckpointLoaderSimple", "ckpt_name")}  # choices that depend on th
 
 
 def test_every_workflow_of_the_plan_is_there():
-    wanted = ["demo", *STANDS_IN, "loop panorama", "SamplerCustomAdvanced", "window prompts"]
+    wanted = ["demo", *STANDS_IN, "loop panorama", "SamplerCustomAdvanced", "window prompts", "regional panorama"]
+    wanted += ["outpaint"]
     assert sorted(f"SyncDiffusion {name}" for name in wanted) == NAMES
 
 
@@ -118,14 +120,16 @@ def _assert_allowed(socket: str, spec: list, value: object) -> None:
 
 @pytest.fixture(scope="module")
 def family(small):
-    """family(name) -> a small random model of the checkpoint's family."""
+    """family(name) -> a small random model of the checkpoint's family, and its VAE."""
     from comfy.model_base import ModelType
 
     def make(name: str):
+        if "Flux" in name:
+            return small.flux_model(), importlib.import_module("small_vaes").kl_vae_16()
         if "SDXL" in name:
-            return small.sdxl_model()
+            return small.sdxl_model(), small.small_vae()
         extra = {"use_linear_in_transformer": True} if "SD2.1" in name else {}
-        return small.unet_model(ModelType.EPS, **extra)
+        return small.unet_model(ModelType.EPS, **extra), small.small_vae()
 
     return make
 
@@ -140,14 +144,9 @@ def test_runs_with_a_small_model_in_the_loaders_place(run_graph, graphs, small, 
     ):
         (node_id,) = graphs.of_class(graph, class_type)
         graph = graphs.without(graph, node_id, *objects)
-    run = run_graph(
-        graph,
-        model=family(name),
-        clip=small.Clip(),
-        vae=small.small_vae(),
-        perceptual=perceptual,
-    )
-    (canvas,) = graphs.of_class(graph, "EmptyLatentImage")
+    model, vae = family(name)
+    run = run_graph(graph, model=model, clip=small.Clip(), vae=vae, perceptual=perceptual)
+    canvas = _canvas(graphs, graph)
     (decode,) = graphs.of_class(graph, "SyncDiffusionPanoramaDecode")
     (sampler,) = graphs.of_class(graph, "SyncDiffusionPanoramaSampler")
     picture, size = run.outputs[decode][0], graph[canvas]["inputs"]
@@ -157,15 +156,19 @@ def test_runs_with_a_small_model_in_the_loaders_place(run_graph, graphs, small, 
     assert len(run.outputs[sampler][1].splitlines()) == 1, "one guided step"
 
 
+def _canvas(graphs, graph: dict) -> str:
+    """The node that makes the canvas."""
+    (canvas,) = graphs.of_class(graph, "EmptyLatentImage") + graphs.of_class(graph, "EmptySD3LatentImage")
+    return canvas
+
+
 def _small(graphs, graph: dict, window_px: int = 128) -> dict:
     """The graph with all its sizes scaled to windows of window_px, and two steps."""
     (tiler,) = graphs.of_class(graph, "SyncDiffusionWindowTiler")
-    (canvas,) = graphs.of_class(graph, "EmptyLatentImage")
     scale = graph[tiler]["inputs"]["window_width"] // window_px
-    sizes = {"SyncDiffusionWindowTiler": SIZES, "EmptyLatentImage": ("width", "height")}
-    nodes = {"SyncDiffusionWindowTiler": tiler, "EmptyLatentImage": canvas}
     changes = {
-        kind: {name: graph[nodes[kind]]["inputs"][name] // scale for name in names} for kind, names in sizes.items()
+        graph[node]["class_type"]: {name: graph[node]["inputs"][name] // scale for name in names}
+        for node, names in ((tiler, SIZES), (_canvas(graphs, graph), ("width", "height")))
     }
     return graphs.with_inputs(graph, {**changes, SAMPLER: {**graphs.FEW_STEPS, "steps": 2}})
 

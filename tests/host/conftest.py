@@ -1,15 +1,9 @@
-"""Fixtures of the host tests: small models, windows, guidance. Lets them import their builders by name."""
+"""Fixtures of the host tests: small models, windows, guidance."""
 
-import sys
 from collections.abc import Callable
-from pathlib import Path
 
 import pytest
 import torch
-
-FOLDER = str(Path(__file__).resolve().parent)
-if FOLDER not in sys.path:
-    sys.path.append(FOLDER)
 
 
 @pytest.fixture(scope="session")
