@@ -86,8 +86,10 @@ class TestWorkflow:
 def test_templates_are_listed_with_their_thumbnails(tab):
     execute(tab, "Comfy.BrowseTemplates")
     tab.page.get_by_text("ComfyUI-SyncDiffusion", exact=True).first.click()
-    shown = "names => [...document.images].filter(i => names.includes(i.alt) && i.naturalWidth >= 400).length"
-    tab.page.wait_for_function(f"names => ({shown})(names) === names.length", arg=NAMES)
+    shown = "name => [...document.images].some(i => i.alt === name && i.naturalWidth >= 400)"
+    for name in NAMES:
+        tab.page.get_by_role("heading", name=name, exact=True).scroll_into_view_if_needed()  # loaded when seen
+        tab.page.wait_for_function(shown, arg=name)
 
 
 def test_a_click_on_a_template_opens_it(tab, graphs):
@@ -112,9 +114,10 @@ class Run:
         self._tab = tab
         tab.load(graphs.workflow(name))
         tab.page.evaluate(
-            "values => { for (const n of window.app.graph._nodes) for (const w of n.widgets ?? [])"
-            " if (w.name in values) w.value = values[w.name] }",
-            {**graphs.FEW_STEPS, "width": 256},
+            "values => { for (const n of window.app.graph._nodes) for (const w of n.widgets ?? []) {"
+            " if (w.name in values) w.value = values[w.name];"
+            " if (n.title === 'Canvas' && w.name === 'width') w.value = 256 } }",
+            graphs.FEW_STEPS,
         )
         tab.page.evaluate(
             "kinds => { window.heard = []; for (const kind of kinds) window.app.api.addEventListener(kind,"
