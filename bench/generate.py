@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from queue import Empty, SimpleQueue
 
@@ -28,7 +29,13 @@ def picture(folder: Path, arm: Arm, seed: int) -> Path:
     return folder / "pictures" / arm.name / f"{seed}.png"
 
 
-def generate(arms: Iterable[Arm], folder: Path, workers: int, graph_changes: dict | None = None) -> None:
+Extend = Callable[[dict, Arm, int, Path], None]
+"""extend(graph, arm, seed, input_folder) adds nodes to a graph, and their files to the server's input folder."""
+
+
+def generate(
+    arms: Iterable[Arm], folder: Path, workers: int, graph_changes: dict | None = None, extend: Extend | None = None
+) -> None:
     """Make what is not there yet, in ``workers`` ComfyUI processes that share the processor's cores.
 
     Killed at any point and started again, it goes on with the next picture that is missing.
@@ -49,14 +56,16 @@ def generate(arms: Iterable[Arm], folder: Path, workers: int, graph_changes: dic
 
     def work() -> None:
         with running(host, Path(sys.executable), ["--cpu"]) as server:
-            _drain(queue, server, folder, graph_changes or {}, done)
+            _drain(queue, server, folder, partial(graph_of, changes=graph_changes, extend=extend), done)
 
     with ThreadPoolExecutor(workers) as pool:
         for future in [pool.submit(work) for _ in range(min(workers, len(jobs)))]:
             future.result()
 
 
-def _drain(queue: SimpleQueue, server: Server, folder: Path, changes: dict, report: Callable[[], None]) -> None:
+def _drain(
+    queue: SimpleQueue, server: Server, folder: Path, make_graph: Callable[..., dict], report: Callable[[], None]
+) -> None:
     client = Client(server)
     while True:
         try:
@@ -64,15 +73,17 @@ def _drain(queue: SimpleQueue, server: Server, folder: Path, changes: dict, repo
         except Empty:
             return
         started = time.monotonic()
-        outputs = client.run(_graph(arm, seed, changes))
+        outputs = client.run(make_graph(arm, seed, inputs=server.base / "input"))
         image = outputs[f"{arm.method}_picture"]["images"][0]
         _keep(server.output / image["subfolder"] / image["filename"], picture(folder, arm, seed))
         _log(folder, {"arm": arm.name, "seed": seed, "seconds": round(time.monotonic() - started, 2)})
         report()
 
 
-def _graph(arm: Arm, seed: int, changes: dict) -> dict:
-    """The demo graph cut down to one sampler and its picture."""
+def graph_of(
+    arm: Arm, seed: int, inputs: Path, changes: dict[str, dict] | None = None, extend: Extend | None = None
+) -> dict:
+    """The demo graph cut down to one sampler and its picture; inputs: the host's input folder, for `extend`."""
     graph = json.loads(GRAPH.read_text(encoding="utf-8"))
     kept = ("model", "perceptual", "prompt", "negative", "canvas", "windows", "guidance")
     own = [arm.method, f"{arm.method}_image", f"{arm.method}_picture"]
@@ -80,9 +91,11 @@ def _graph(arm: Arm, seed: int, changes: dict) -> dict:
     graph["prompt"]["inputs"]["text"] = prompt_of(seed)
     graph[arm.method]["inputs"]["seed"] = seed
     graph["guidance"]["inputs"].update(arm.guidance or {})
-    for name, widgets in changes.items():
+    for name, widgets in (changes or {}).items():
         if name in graph:
             graph[name]["inputs"].update(widgets)
+    if extend is not None:
+        extend(graph, arm, seed, inputs)
     return graph
 
 

@@ -16,11 +16,15 @@ SUPERSAMPLE = 2
 
 @dataclass
 class Strip:
-    """One picture in the making: image [H, W, 3] float32, its palette and its randomness."""
+    """One picture in the making: image [H, W, 3] float32, its palette and its randomness.
+
+    land [H, W] in [0, 1]: how much of the sky the ground and what grows on it hide so far.
+    """
 
     image: np.ndarray
     palette: Palette
     rng: np.random.Generator
+    land: np.ndarray
 
     @property
     def height(self) -> int:
@@ -96,12 +100,21 @@ def paint_ground(strip: Strip, profile: np.ndarray, upper: np.ndarray, lower: np
     if texture:
         grain = noise_2d(strip.rng, len(below), strip.width, (14, 44), 2)[..., None]
         colour = colour * (1 + texture * grain)
-    paint(strip, top, np.clip(below + 0.5, 0, 1), colour)
+    ground = np.clip(below + 0.5, 0, 1)
+    paint(strip, top, ground, colour)
+    _hide(strip.land[top:], ground)
     return top, below
 
 
-def paint_blob(strip: Strip, x: float, y: float, radius: tuple[float, float], colour, softness: float = 2.0) -> None:
-    """A soft-edged ellipse; radius (y, x) in supersampled pixels."""
+def _hide(land: np.ndarray, mask: np.ndarray) -> None:
+    """Land over land, in place: what shows through the one is hidden by the other."""
+    land += (1 - land) * mask
+
+
+def paint_blob(
+    strip: Strip, x: float, y: float, radius: tuple[float, float], colour, softness: float = 2.0, in_sky: bool = False
+) -> None:
+    """A soft-edged ellipse; radius (y, x) in supersampled pixels; in_sky: it is no land."""
     pad = softness + 1
     rows = slice(max(0, int(y - radius[0] - pad)), max(0, int(y + radius[0] + pad) + 1))
     columns = slice(max(0, int(x - radius[1] - pad)), max(0, int(x + radius[1] + pad) + 1))
@@ -109,7 +122,10 @@ def paint_blob(strip: Strip, x: float, y: float, radius: tuple[float, float], co
     yy = (np.arange(region.shape[0], dtype=np.float32) + rows.start - y)[:, None] / radius[0]
     xx = (np.arange(region.shape[1], dtype=np.float32) + columns.start - x)[None] / radius[1]
     edge = (1 - np.sqrt(yy * yy + xx * xx)) * min(radius) / softness
-    region += (np.asarray(colour, np.float32) - region) * np.clip(edge + 0.5, 0, 1)[..., None]
+    mask = np.clip(edge + 0.5, 0, 1)
+    region += (np.asarray(colour, np.float32) - region) * mask[..., None]
+    if not in_sky:
+        _hide(strip.land[rows, columns], mask)
 
 
 def conifers(rng: np.random.Generator, width: int, count: int, height: tuple[float, float], slim: float) -> np.ndarray:

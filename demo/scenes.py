@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 
 from .brushes import (
@@ -55,7 +57,8 @@ def paint_stars(strip: Strip, horizon: float) -> None:
     for _ in range(count):
         x, y = strip.rng.uniform(0, strip.width), horizon * 0.8 * strip.rng.random() ** 1.3
         radius = strip.rng.uniform(2.2, 3.6)
-        paint_blob(strip, x, y, (radius, radius), mix(strip.palette.middle, np.float32(1), 0.75), softness=2.5)
+        colour = mix(strip.palette.middle, np.float32(1), 0.75)
+        paint_blob(strip, x, y, (radius, radius), colour, softness=2.5, in_sky=True)
 
 
 def paint_clouds(strip: Strip, horizon: float, cover: float) -> None:
@@ -232,11 +235,19 @@ def cloud_cover(seed: int) -> float:
     return float(np.random.default_rng([seed, 7]).random())
 
 
-def render(seed: int, time: str, biome: str, width: int = 384) -> np.ndarray:
-    """Draw one strip; uint8 [128, width, 3], the same for the same arguments."""
+@dataclass(frozen=True)
+class Scene:
+    """A finished strip. image: uint8 [128, width, 3]. skyline: float32 [width], the rows of sky above the land."""
+
+    image: np.ndarray
+    skyline: np.ndarray
+
+
+def scene(seed: int, time: str, biome: str, width: int = 384) -> Scene:
+    """Draw one strip, the same for the same arguments."""
     rng = np.random.default_rng([seed, TIMES.index(time), BIOMES.index(biome)])
-    shape = (HEIGHT * SUPERSAMPLE, width * SUPERSAMPLE, 3)
-    strip = Strip(np.zeros(shape, np.float32), jittered(PALETTES[time], rng), rng)
+    shape = (HEIGHT * SUPERSAMPLE, width * SUPERSAMPLE)
+    strip = Strip(np.zeros((*shape, 3), np.float32), jittered(PALETTES[time], rng), rng, np.zeros(shape, np.float32))
     horizon = rng.uniform(0.56, 0.62) * strip.height
     paint_sky(strip, horizon)
     paint_stars(strip, horizon)
@@ -245,4 +256,15 @@ def render(seed: int, time: str, biome: str, width: int = 384) -> np.ndarray:
         paint_clouds(strip, horizon, cloud_cover(seed))
     DRAW[biome](strip, horizon, disc_x)
     small = strip.image.reshape(HEIGHT, SUPERSAMPLE, width, SUPERSAMPLE, 3).mean(axis=(1, 3))
-    return (np.clip(small, 0, 1) * 255 + 0.5).astype(np.uint8)
+    return Scene((np.clip(small, 0, 1) * 255 + 0.5).astype(np.uint8), skyline_of(strip))
+
+
+def skyline_of(strip: Strip) -> np.ndarray:
+    """Pixels of sky above the topmost land of each column, a soft edge by its share: float32 [width]."""
+    sky = 1 - np.maximum.accumulate(strip.land, axis=0)
+    return sky.sum(axis=0).reshape(-1, SUPERSAMPLE).mean(axis=1) / SUPERSAMPLE
+
+
+def render(seed: int, time: str, biome: str, width: int = 384) -> np.ndarray:
+    """The picture of a scene alone; uint8 [128, width, 3]."""
+    return scene(seed, time, biome, width).image

@@ -11,9 +11,11 @@ from collections.abc import Callable
 
 import torch
 
-from .dataset import HELD_OUT_SEED, draw_cache
+from .dataset import HELD_OUT_SEED, draw_cache, skylines_of
 from .loop import CACHE
+from .train_control import train_control
 from .train_perceptual import train_guide, train_judge
+from .train_skyline import train_skyline
 from .train_unet import cache_latents, finish_unet, train_unet
 from .train_vae import train_vae
 
@@ -24,7 +26,7 @@ def draw_scenes() -> None:
     """Training strips and held-out ones."""
     for name, count, first in (("scenes", STRIPS, 0), ("held_out", HELD_OUT_STRIPS, HELD_OUT_SEED)):
         path = CACHE / f"{name}.npy"
-        if not path.exists():
+        if not (path.exists() and skylines_of(path).exists()):
             draw_cache(path, count, first)
 
 
@@ -42,6 +44,8 @@ STAGES: dict[str, Callable[[], None]] = {
     "export": finish_unet,
     "perceptual": train_guide,
     "judge": train_judge,
+    "control": train_control,
+    "skyline": train_skyline,
 }
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable, Sequence
 
 import torch
 import torch.nn.functional as F
@@ -162,29 +163,47 @@ class Stage(nn.Sequential):
         return x
 
 
-class UNet(nn.Module):
-    """eps(x [N, 4, h, w] scaled to unit variance, timesteps [N], context [N, L, D]) -> [N, 4, h, w]."""
+def zero(layers: Iterable[nn.Module]) -> None:
+    """What these layers give is 0 until they are trained."""
+    for layer in layers:
+        nn.init.zeros_(layer.weight)
+        nn.init.zeros_(layer.bias)
 
-    def __init__(self, config: dict = UNET_CONFIG):
+
+class Encoder(nn.Module):
+    """The half of the UNet that a ControlNet copies: down to the middle, inclusive."""
+
+    def __init__(self, config: dict):
         super().__init__()
         base, mults = config["model_channels"], config["channel_mult"]
         self.base, emb = base, 4 * base
         shape = (config["context_dim"], config["num_head_channels"])
         self.time_embed = nn.Sequential(nn.Linear(base, emb), nn.SiLU(), nn.Linear(emb, emb))
         self.input_blocks = nn.ModuleList([Stage(nn.Conv2d(config["in_channels"], base, 3, padding=1))])
-        skips, width = [base], base
+        self.skips = [base]
         for level, mult in enumerate(mults):
             for _ in range(config["num_res_blocks"][level]):
                 out = base * mult
-                self.input_blocks.append(Stage(ResBlock(width, emb, out), SpatialTransformer(out, *shape)))
-                width = out
-                skips.append(width)
+                self.input_blocks.append(Stage(ResBlock(self.skips[-1], emb, out), SpatialTransformer(out, *shape)))
+                self.skips.append(out)
             if level + 1 < len(mults):
-                self.input_blocks.append(Stage(Downsample(width)))
-                skips.append(width)
-        self.middle_block = Stage(
-            ResBlock(width, emb, width), SpatialTransformer(width, *shape), ResBlock(width, emb, width)
-        )
+                self.input_blocks.append(Stage(Downsample(out)))
+                self.skips.append(out)
+        self.middle_block = Stage(ResBlock(out, emb, out), SpatialTransformer(out, *shape), ResBlock(out, emb, out))
+
+    def embed(self, x: torch.Tensor, timesteps: torch.Tensor) -> torch.Tensor:
+        """What the blocks hear of the timestep: [N, 4 * base] in the type of x."""
+        return self.time_embed(timestep_embedding(timesteps, self.base).to(x.dtype))
+
+
+class UNet(Encoder):
+    """eps(x [N, 4, h, w] scaled to unit variance, timesteps [N], context [N, L, D]) -> [N, 4, h, w]."""
+
+    def __init__(self, config: dict = UNET_CONFIG):
+        super().__init__(config)
+        base, mults, emb = self.base, config["channel_mult"], 4 * self.base
+        shape = (config["context_dim"], config["num_head_channels"])
+        skips, width = list(self.skips), self.skips[-1]
         self.output_blocks = nn.ModuleList()
         for level in reversed(range(len(mults))):
             blocks = config["num_res_blocks"][level]
@@ -202,23 +221,27 @@ class UNet(nn.Module):
 
     def _start_as_identity(self) -> None:
         """Zero the last layer of every residual branch and of the output, as SD's training does."""
-        last = [self.out[-1]]
-        for module in self.modules():
-            if isinstance(module, ResBlock):
-                last.append(module.out_layers[-1])
-            elif isinstance(module, SpatialTransformer):
-                last.append(module.proj_out)
-        for layer in last:
-            nn.init.zeros_(layer.weight)
-            nn.init.zeros_(layer.bias)
+        residual = [m.out_layers[-1] for m in self.modules() if isinstance(m, ResBlock)]
+        attention = [m.proj_out for m in self.modules() if isinstance(m, SpatialTransformer)]
+        zero([self.out[-1], *residual, *attention])
 
-    def forward(self, x: torch.Tensor, timesteps: torch.Tensor, context: torch.Tensor) -> torch.Tensor:
-        emb = self.time_embed(timestep_embedding(timesteps, self.base).to(x.dtype))
+    def forward(
+        self,
+        x: torch.Tensor,
+        timesteps: torch.Tensor,
+        context: torch.Tensor,
+        residuals: Sequence[torch.Tensor] | None = None,
+    ) -> torch.Tensor:
+        """residuals: a ControlNet's, added to each skip connection and, the last one, to the middle."""
+        emb = self.embed(x, timesteps)
         h, skips = x, []
         for block in self.input_blocks:
             h = block(h, emb, context)
             skips.append(h)
         h = self.middle_block(h, emb, context)
+        if residuals is not None:
+            *to_skips, to_middle = residuals
+            skips, h = [skip + r for skip, r in zip(skips, to_skips, strict=True)], h + to_middle
         for block in self.output_blocks:
             h = torch.cat([h, skips.pop()], dim=1)
             h = block(h, emb, context, skips[-1].shape[-2:] if skips else None)

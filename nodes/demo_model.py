@@ -7,7 +7,7 @@ from .sockets import CATEGORY
 
 
 class LoadDemoModel(io.ComfyNode):
-    """-> MODEL, CLIP, VAE."""
+    """-> MODEL, CLIP, VAE, CONTROL_NET."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:
@@ -26,6 +26,15 @@ class LoadDemoModel(io.ComfyNode):
                 io.Model.Output(display_name="model", tooltip="The denoiser; windows of 128 px."),
                 io.Clip.Output(display_name="clip", tooltip="Understands the words of its own captions only."),
                 io.Vae.Output(display_name="vae", tooltip="4 channels, 8 px a latent cell, like Stable Diffusion's."),
+                io.ControlNet.Output(
+                    display_name="horizon_control",
+                    tooltip=(
+                        "A ControlNet that puts the skyline where you draw it. Its hint is a picture or mask of the "
+                        "canvas: white land below the skyline, black sky above. Connect it to the positive "
+                        "prompt only, so that CFG presses for the drawing; skylines a fifth to three fifths of the "
+                        "height below the top are what this world has."
+                    ),
+                ),
             ],
         )
 

@@ -1,8 +1,11 @@
-"""The embedded demo model as the host's own MODEL, CLIP and VAE."""
+"""The embedded demo model as the host's own MODEL, CLIP, VAE and CONTROL_NET."""
 
 import json
 from dataclasses import dataclass
+from pathlib import Path
 
+import comfy.cldm.cldm
+import comfy.controlnet
 import comfy.latent_formats
 import comfy.model_base
 import comfy.model_management
@@ -13,10 +16,12 @@ import comfy.utils
 import torch
 from torch import Tensor
 
+from ...demo.controlnet import CONTROL_CONFIG
 from ...demo.export import PREFIXES, WEIGHTS
 from .demo_text import DemoTextModel, DemoTokenizer
 
 FILE = WEIGHTS / "demo_model.safetensors"
+CONTROL_FILE = WEIGHTS / "horizon_control.safetensors"
 PREDICTIONS = {"eps": comfy.model_base.ModelType.EPS, "v": comfy.model_base.ModelType.V_PREDICTION}
 
 
@@ -33,16 +38,21 @@ class _Checkpoint:
         return json.loads(self.metadata[name])
 
 
-def load_demo_model() -> tuple[object, object, object]:
-    """(MODEL, CLIP, VAE) built from the host's UNetModel, CLIP interface and AutoencoderKL."""
+def load_demo_model() -> tuple[object, object, object, object]:
+    """(MODEL, CLIP, VAE, CONTROL_NET) built from the host's UNetModel, CLIP interface, AutoencoderKL, ControlNet."""
     checkpoint = _read()
-    return _model(checkpoint), _clip(checkpoint), _vae(checkpoint)
+    return _model(checkpoint), _clip(checkpoint), _vae(checkpoint), _control()
+
+
+def _load(file: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """Tensors and metadata of one of the pack's files."""
+    if not file.exists():
+        raise ValueError(f"{file.name} is missing from the pack's demo/weights folder; install the pack again")
+    return comfy.utils.load_torch_file(str(file), return_metadata=True)
 
 
 def _read() -> _Checkpoint:
-    if not FILE.exists():
-        raise ValueError(f"{FILE.name} is missing from the pack's demo/weights folder; install the pack again")
-    tensors, metadata = comfy.utils.load_torch_file(str(FILE), return_metadata=True)
+    tensors, metadata = _load(FILE)
     parts = {
         part: {k.removeprefix(prefix): v.float() for k, v in tensors.items() if k.startswith(prefix)}
         for part, prefix in PREFIXES.items()
@@ -91,3 +101,12 @@ def _clip(checkpoint: _Checkpoint) -> object:
             return DemoTokenizer(vocabulary, text_config["length"])
 
     return comfy.sd.CLIP(Target, state_dict=[checkpoint.text], model_options={"dtype": torch.float32})
+
+
+def _control() -> object:
+    """What the host's loader makes of the file, without its complaint about widths that it does not know."""
+    tensors, _ = _load(CONTROL_FILE)
+    device = comfy.model_management.get_torch_device()
+    network = comfy.cldm.cldm.ControlNet(**CONTROL_CONFIG, dtype=torch.float32)
+    network.load_state_dict(tensors, strict=True)
+    return comfy.controlnet.ControlNet(network, load_device=device)

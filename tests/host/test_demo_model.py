@@ -15,7 +15,7 @@ def plain():
 @pytest.fixture
 def loaded(run_node):
     """(MODEL, CLIP, VAE) of the loader node."""
-    return run_node("SyncDiffusionLoadDemoModel")
+    return run_node("SyncDiffusionLoadDemoModel")[:3]
 
 
 def encoded(run_node, clip, text: str) -> torch.Tensor:
