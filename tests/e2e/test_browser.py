@@ -182,7 +182,8 @@ class TestQueued:
     "name",
     [
         f"SyncDiffusion {name}"
-        for name in ("SamplerCustomAdvanced", "loop panorama", "window prompts", "regional panorama", "outpaint")
+        for name in ("SamplerCustomAdvanced", "loop panorama", "window prompts", "regional panorama")
+        + ("ControlNet panorama", "outpaint")
     ],
 )
 def test_the_others_with_the_demo_model_finish_too(tab, graphs, name):
