@@ -4,6 +4,7 @@ import core_toys as toys
 import pytest
 import torch
 
+from syncdiffusion_core import extrapolation
 from syncdiffusion_core.extrapolation import extrapolate, visiting_order
 from syncdiffusion_core.process import rectified_flow, variance_exploding
 from syncdiffusion_core.sampling import sample
@@ -110,6 +111,15 @@ def test_latents_with_a_time_axis():
     blank = torch.zeros_like(start)
     got = extrapolate(lambda x, sigma, rows: x / 2, process, windows(), start, SIGMAS, known, blank, start)
     assert got.shape == start.shape
+
+
+def test_the_canvas_may_live_on_another_device(monkeypatch):
+    """Torch's meta device refuses tensors of the CPU as a GPU does; the order of the windows is all that needs values."""
+    elsewhere = torch.zeros(1, 4, HEIGHT, WIDTH, device="meta")
+    known = nothing_known().to("meta")
+    monkeypatch.setattr(extrapolation, "visiting_order", lambda view_set, _: visiting_order(view_set, nothing_known()))
+    arguments = (variance_exploding(), windows(), elsewhere, SIGMAS, known, elsewhere, elsewhere)
+    assert extrapolate(lambda x, sigma, rows: x / 2, *arguments).device == elsewhere.device
 
 
 def test_every_step_is_reported():
