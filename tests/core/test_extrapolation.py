@@ -114,7 +114,7 @@ def test_latents_with_a_time_axis():
 
 
 def test_the_canvas_may_live_on_another_device(monkeypatch):
-    """Torch's meta device refuses tensors of the CPU as a GPU does; the order of the windows is all that needs values."""
+    """Torch's meta device refuses tensors of the CPU as a GPU does; only the windows' order needs values."""
     elsewhere = torch.zeros(1, 4, HEIGHT, WIDTH, device="meta")
     known = nothing_known().to("meta")
     monkeypatch.setattr(extrapolation, "visiting_order", lambda view_set, _: visiting_order(view_set, nothing_known()))
