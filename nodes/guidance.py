@@ -162,6 +162,6 @@ class PerceptualSyncGuidance(io.ComfyNode):
                 anchor=Anchor(AnchorKind(anchor), anchor_index, image),
                 gradient=Gradient(gradient),
                 max_move=max_move or None,
-                mask=mask,
+                mask=None if mask is None else mask.reshape(-1, *mask.shape[-2:]),  # some nodes give [H, W]
             )
         )

@@ -112,8 +112,9 @@ def _widgets() -> list[io.Input]:
             max=1.0,
             step=0.05,
             advanced=True,
-            tooltip="Share of the steps, from the first, in which the region's prompt sees plain colours outside its "
-            "region; 0.2 is MultiDiffusion's. Without effect where no VAE is connected.",
+            tooltip="Part of the schedule, from its start, in which the region's prompt sees plain colours outside "
+            "its region; 0.2 is MultiDiffusion's. Raise it where denoise skips that start. Without effect where no VAE "
+            "is connected.",
         ),
     ]
 

@@ -23,7 +23,7 @@ def visiting_order(windows: Windows, known: Tensor) -> list[int]:
 
     known: [N, 1, …, H, W], true where the canvas is given. Where nothing is, the centre comes first.
     """
-    known, order = known.clone(), []
+    known, order = known.to("cpu", copy=True), []
     while not known.all():
         shares = windows.project(known.float()).unflatten(0, (len(windows), -1)).flatten(1).mean(dim=1)
         shares[shares == 1] = -1
@@ -66,10 +66,15 @@ def extrapolate(
             _placed(window, x0, clean),
             _placed(window, torch.where(given, window.project(canvas), x), canvas),
         )
-        known |= window.coverage() > 0
+        known |= _place(window, known)
     return canvas
 
 
 def _placed(window: Windows, content: Tensor, canvas: Tensor) -> Tensor:
     """The canvas with this content [N, C, …, h, w] in the window's place."""
-    return torch.where(window.coverage() > 0, aggregate(window, content), canvas)
+    return torch.where(_place(window, canvas), aggregate(window, content), canvas)
+
+
+def _place(window: Windows, canvas: Tensor) -> Tensor:
+    """Where the window is on the canvas: [H, W], on the canvas's device."""
+    return (window.coverage() > 0).to(canvas.device)

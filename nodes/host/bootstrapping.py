@@ -71,7 +71,8 @@ def marked(entries: Iterable[dict]) -> bool:
 class Bootstrapping:
     """Runs marked conditions on their backdrops, for one run of a canvas; it keeps the noise of its last step.
 
-    seed: of the run; the same noise and colours for the same seed and noise level, however often it is visited.
+    seed: of the run; the same noise and colours for the same seed and noise level, however often it is visited, and
+    for all samples: each of a batch equals its own run.
     """
 
     def __init__(self, windows: Windows, seed: int | None) -> None:
@@ -86,6 +87,8 @@ class Bootstrapping:
         A role without marks, such as the negative one, is evaluated on each backdrop too and counts there as much as
         the region does: CFG compares predictions of the same picture.
         """
+        if not any(marked(entries or ()) for entries in conds):
+            return execute(model, conds, x_in, timestep, model_options)
         percent = percent_of_sigma(model.model_sampling, float(timestep[0]))
         backdrops = list(dict.fromkeys(e[MARK] for entries in conds for e in entries or () if _runs(e, percent)))
         if not backdrops:
@@ -126,7 +129,7 @@ class Bootstrapping:
         if self._drawn is None or self._drawn[0] != step:
             generator = torch.Generator().manual_seed((self._seed + step * STRIDE) % 2**63)
             colour = int(torch.randint(COLOURS, (), generator=generator))
-            shape = (rows.n_samples, *x.shape[1:-2], *self._windows.canvas)
+            shape = (1, *x.shape[1:-2], *self._windows.canvas)
             self._drawn = step, colour, torch.randn(shape, generator=generator)
         _, colour, noise = self._drawn
         return colour, cut(self._windows, noise, rows).to(x.device, x.dtype)

@@ -67,7 +67,8 @@ def keep_skips(model_options: dict) -> None:
     """Let a UNet's next block read a copy of each skip connection.
 
     The host adds a ControlNet's residuals to the skips in place, which autograd refuses where a block has saved
-    them for its backward pass. model_options: of one call; the list in it may be the user's.
+    them for its backward pass. ThroughModel would copy them too, at the price of a look at every operation (a guided
+    SD UNet with a ControlNet took 14 % longer). model_options: of one call; the list in it may be the user's.
     """
     patches = model_options["transformer_options"].setdefault("patches", {})
     patches[SKIP_PATCH] = [*patches.get(SKIP_PATCH, ()), lambda h, transformer_options: h.clone()]

@@ -124,6 +124,11 @@ class _Run:
         )
 
     def _sequential(self, x: Tensor, callback: Callable | None) -> Tensor:
+        if not self.model.noise.any():
+            raise ValueError(
+                f"noise: '{Algorithm.SEQUENTIAL.value}' noises what is made to blend it in at every level, and this "
+                f"run adds none; turn add_noise on (RandomNoise), or choose the algorithm '{Algorithm.AUTOMATIC.value}'"
+            )
         known = torch.zeros(x.shape[0], *x.shape[-2:], dtype=torch.bool, device=x.device)
         if self.denoise_mask is not None:
             known = ~free_cells(self.denoise_mask)

@@ -23,7 +23,7 @@ from .positions import Places
 from .tags import KEY, cut, image_scale, tagged
 
 OTHER_SCALES = ("effnet", "lq_latent")
-"""The host's names of pictures that a model stretches over whatever it is shown: Stable Cascade's, SeedVR's."""
+"""The host's names of pictures that a model stretches over whatever it is shown: Stable Cascade's, PiD's."""
 
 Cond = dict
 Conds = list[list[Cond] | None]

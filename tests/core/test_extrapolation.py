@@ -4,6 +4,7 @@ import core_toys as toys
 import pytest
 import torch
 
+from syncdiffusion_core import extrapolation
 from syncdiffusion_core.extrapolation import extrapolate, visiting_order
 from syncdiffusion_core.process import rectified_flow, variance_exploding
 from syncdiffusion_core.sampling import sample
@@ -104,12 +105,28 @@ def test_samples_do_not_see_each_other():
 
 
 def test_latents_with_a_time_axis():
+    """Each frame as a canvas of its own; what is known counts for all of them."""
+    known = nothing_known()
+    known[..., :5] = True
+    clean, noise = (toys.randn(1, 4, 2, HEIGHT, WIDTH, seed=seed) for seed in (7, 8))
     process = variance_exploding()
-    known = nothing_known()[:, :, None]
-    start = toys.randn(1, 4, 1, HEIGHT, WIDTH)
-    blank = torch.zeros_like(start)
-    got = extrapolate(lambda x, sigma, rows: x / 2, process, windows(), start, SIGMAS, known, blank, start)
-    assert got.shape == start.shape
+
+    def run_frames(*frames):
+        given, eps = (part[(slice(None), slice(None), *frames)] for part in (clean, noise))
+        start = process.compose(given, eps, SIGMAS[0])
+        where = known if frames else known[:, :, None]
+        return extrapolate(lambda x, sigma, rows: x / 2, process, windows(), start, SIGMAS, where, given, eps)
+
+    torch.testing.assert_close(run_frames(), torch.stack([run_frames(0), run_frames(1)], dim=2), rtol=0, atol=1e-12)
+
+
+def test_the_canvas_may_live_on_another_device(monkeypatch):
+    """Torch's meta device refuses tensors of the CPU as a GPU does; only the windows' order needs values."""
+    elsewhere = torch.zeros(1, 4, HEIGHT, WIDTH, device="meta")
+    known = nothing_known().to("meta")
+    monkeypatch.setattr(extrapolation, "visiting_order", lambda view_set, _: visiting_order(view_set, nothing_known()))
+    arguments = (variance_exploding(), windows(), elsewhere, SIGMAS, known, elsewhere, elsewhere)
+    assert extrapolate(lambda x, sigma, rows: x / 2, *arguments).device == elsewhere.device
 
 
 def test_every_step_is_reported():

@@ -29,6 +29,23 @@ UNET = {
     "legacy": False,
     "dtype": torch.float32,
 }
+FLUX = {
+    "in_channels": 16,
+    "out_channels": 16,
+    "vec_in_dim": 768,
+    "context_in_dim": 4096,
+    "hidden_size": 128,
+    "mlp_ratio": 4.0,
+    "num_heads": 1,
+    "depth": 1,
+    "depth_single_blocks": 1,
+    "axes_dim": [16, 56, 56],
+    "theta": 10000,
+    "patch_size": 2,
+    "qkv_bias": True,
+    "guidance_embed": True,
+    "txt_ids_dims": [],
+}
 VAE_CONFIG = {
     "double_z": True,
     "z_channels": 4,
@@ -68,16 +85,22 @@ def unet_model(model_type: comfy.model_base.ModelType, seed: int = 0, **unet) ->
 
 
 @torch.inference_mode()
-def sdxl_model(seed: int = 0) -> comfy.model_patcher.ModelPatcher:
-    """A small SDXL: its size conditioning (y) is the real one."""
+def configured(supported: type, unet_config: dict, seed: int) -> comfy.model_patcher.ModelPatcher:
+    """A small network in the host's own model class, by a config of its own."""
 
-    class Config(comfy.supported_models.SDXL):
+    class Config(supported):
         unet_extra_config: dict = {}
 
-    config = Config({**UNET, "adm_in_channels": 1280 + 6 * 256, "num_classes": "sequential"})
-    base = comfy.model_base.SDXL(config)
+    config = Config({"dtype": torch.float32, **unet_config})
+    base = config.get_model({})
     randomise(base.diffusion_model, seed)
     return patcher(base)
+
+
+def sdxl_model(seed: int = 0) -> comfy.model_patcher.ModelPatcher:
+    """A small SDXL: its size conditioning (y) is the real one."""
+    sizes = {"adm_in_channels": 1280 + 6 * 256, "num_classes": "sequential"}
+    return configured(comfy.supported_models.SDXL, {**UNET, **sizes}, seed)
 
 
 @torch.inference_mode()
@@ -94,49 +117,17 @@ def unclip_model(seed: int = 0) -> comfy.model_patcher.ModelPatcher:
     return patcher(base)
 
 
-@torch.inference_mode()
 def flux_model(seed: int = 0) -> comfy.model_patcher.ModelPatcher:
     """A small Flux: a transformer of text and patches of 2x2 cells."""
-
-    class Config(comfy.supported_models.Flux):
-        unet_extra_config: dict = {}
-
-    unet_config = {
-        "image_model": "flux",
-        "in_channels": 16,
-        "out_channels": 16,
-        "vec_in_dim": 1280,
-        "context_in_dim": CONTEXT,
-        "hidden_size": 128,
-        "mlp_ratio": 2.0,
-        "num_heads": 1,
-        "depth": 1,
-        "depth_single_blocks": 1,
-        "axes_dim": [16, 56, 56],
-        "theta": 10000,
-        "patch_size": 2,
-        "qkv_bias": True,
-        "guidance_embed": True,
-        "txt_ids_dims": [],
-        "dtype": torch.float32,
-    }
-    base = Config(unet_config).get_model({})
-    randomise(base.diffusion_model, seed)
-    return patcher(base)
+    config = {"image_model": "flux", **FLUX, "vec_in_dim": 1280, "context_in_dim": CONTEXT}
+    return configured(comfy.supported_models.Flux, config, seed)
 
 
-@torch.inference_mode()
 def wan_model(seed: int = 0, in_dim: int = 16) -> comfy.model_patcher.ModelPatcher:
     """A small Wan: latents with a time axis; with 36 input channels, one that is given a picture and its mask."""
-
-    class Config(comfy.supported_models.WAN21_T2V):
-        unet_extra_config: dict = {}
-
     sizes = {"dim": 128, "ffn_dim": 128, "num_heads": 1, "num_layers": 1, "text_dim": CONTEXT}
-    config = {"image_model": "wan2.1", "model_type": "t2v", "in_dim": in_dim, "out_dim": 16, "dtype": torch.float32}
-    base = Config({**config, **sizes}).get_model({})
-    randomise(base.diffusion_model, seed)
-    return patcher(base)
+    config = {"image_model": "wan2.1", "model_type": "t2v", "in_dim": in_dim, "out_dim": 16}
+    return configured(comfy.supported_models.WAN21_T2V, {**config, **sizes}, seed)
 
 
 def patcher(base: torch.nn.Module) -> comfy.model_patcher.ModelPatcher:

@@ -13,7 +13,7 @@ import comfy.ops
 import comfy.sd
 import comfy.supported_models
 import torch
-from small_models import patcher, randomise
+from small_models import FLUX, configured, randomise
 
 OPS = comfy.ops.disable_weight_init
 TEXT = 32
@@ -30,19 +30,6 @@ def loaded(network: torch.nn.Module, seed: int, **marks: torch.Tensor) -> comfy.
     cpu = torch.device("cpu")
     options = {"dtype": torch.float32, "load_device": cpu, "offload_device": cpu}
     return comfy.sd.load_diffusion_model_state_dict(weights, model_options=options)
-
-
-@torch.inference_mode()
-def configured(supported: type, unet_config: dict, seed: int) -> comfy.model_patcher.ModelPatcher:
-    """A small network in the host's own model class, by a config of its own."""
-
-    class Config(supported):
-        unet_extra_config: dict = {}
-
-    config = Config({"dtype": torch.float32, **unet_config})
-    base = config.get_model({})
-    randomise(base.diffusion_model, seed)
-    return patcher(base)
 
 
 UNET = {
@@ -100,23 +87,6 @@ def sd3() -> comfy.model_patcher.ModelPatcher:
     return loaded(network, 12)
 
 
-FLUX = {
-    "in_channels": 16,
-    "out_channels": 16,
-    "vec_in_dim": 768,
-    "context_in_dim": 4096,
-    "hidden_size": 128,
-    "mlp_ratio": 4.0,
-    "num_heads": 1,
-    "depth": 1,
-    "depth_single_blocks": 1,
-    "axes_dim": [16, 56, 56],
-    "theta": 10000,
-    "patch_size": 2,
-    "qkv_bias": True,
-    "guidance_embed": True,
-    "txt_ids_dims": [],
-}
 FLUX2 = {
     **FLUX,
     "in_channels": 128,

@@ -10,6 +10,7 @@ import pytest
 import small_families
 import small_networks
 import torch
+from comfy.patcher_extension import WrappersMP
 from comfy_api.torch_helpers import set_torch_compile_wrapper
 
 DIFFERENTIABLE = [name for name, family in small_families.FAMILIES.items() if family.backward]
@@ -150,3 +151,24 @@ def test_a_backward_that_fails_in_the_run_is_said(of, windows, host, caplog):
     assert "don't support automatic differentiation" in caplog.text
     asked = bench.samples(windows(64, 64), guidance=bench.guidance(gradient="forward only"))
     assert torch.equal(guided, asked)
+
+
+@pytest.mark.parametrize("error", [KeyError, comfy.model_management.InterruptProcessingException])
+def test_a_guided_pass_that_is_broken_off_leaves_the_hosts_switches(error, of, windows):
+    """An error in the network, or the artist's own cancel, inside the call that gradients run through."""
+    bench, modes = of("Flux"), []
+    bench.model = bench.model.clone()
+
+    def broken(network, *args, **kwargs):
+        if torch.is_grad_enabled():
+            modes.append(comfy.model_management.in_training)
+            raise error
+        return network(*args, **kwargs)
+
+    bench.model.add_wrapper(WrappersMP.DIFFUSION_MODEL, broken)
+    with pytest.raises(error):
+        bench.run(windows(64, 64), guidance=bench.guidance())
+    assert modes == [True]
+    assert comfy.model_management.in_training is False
+    assert torch.is_grad_enabled()
+    assert not torch.is_inference_mode_enabled()

@@ -102,6 +102,26 @@ def test_guidance_can_be_limited_to_a_mask(guided, windows, run_node, algorithm)
     assert_close(outside[..., 16:], free[..., 16:])
 
 
+@pytest.mark.parametrize("algorithm", LOOPS)
+def test_each_sample_of_a_batch_is_its_own_run(guided, windows, algorithm):
+    """Masks of each, of odd sizes, for the noise and for the guidance, on a loop that is partly redone."""
+    latent, mask = photograph(batch=2), torch.rand(2, 13, 29, generator=torch.manual_seed(4))
+    latent["noise_mask"] = torch.ones(2, 37, 101)
+    latent["noise_mask"][0, :, :40], latent["noise_mask"][1, :20, 60:], mask[0, :, :15] = 0, 0.3, 0
+    run = {"algorithm": algorithm, "layout": windows(64, 32, wrap_x=True), "denoise": 0.7, "steps": 2}
+    both = guided(latent_image=latent, guide={"mask": mask}, **run)[0]["samples"]
+    for k in range(2):
+        one = {**{name: part[k : k + 1] for name, part in latent.items()}, "batch_index": [k]}
+        assert_close(both[k : k + 1], guided(latent_image=one, guide={"mask": mask[k : k + 1]}, **run)[0]["samples"])
+
+
+def test_a_guidance_mask_may_lack_its_batch_axis(guided):
+    """As some nodes give masks: [H, W]."""
+    mask = torch.rand(8, 24, generator=torch.manual_seed(4))
+    bare, whole = (guided(guide={"mask": part}, steps=1)[0]["samples"] for part in (mask, mask[None]))
+    assert torch.equal(bare, whole)
+
+
 def test_an_empty_guidance_mask_is_no_guidance(guided):
     assert_close(guided(guide={"mask": torch.zeros(1, 8, 8)})[0]["samples"], guided(0.0)[0]["samples"])
 
@@ -148,6 +168,13 @@ def test_sequential_with_one_window_is_the_stock_sampler(panorama, windows, mode
     run = {"steps": 4, "latent_image": photograph(soft=True)}
     ours = panorama(models[family], windows(192, 192), algorithm=SEQUENTIAL, **run)
     assert_close(ours[0]["samples"], ksampler(models[family], **run))
+
+
+def test_a_sequential_run_without_noise_is_refused(panorama, windows, models):
+    """What is made would be blended in clean, at every noise level."""
+    run = {"algorithm": SEQUENTIAL, "latent_image": photograph(), "add_noise": False}
+    with pytest.raises(ValueError, match="noise: .* turn add_noise on"):
+        panorama(models["eps"], windows(64, 32), **run)
 
 
 def test_the_bar_of_a_sequential_run_counts_one_pass(run_node, windows, models, small, host):

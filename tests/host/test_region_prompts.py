@@ -243,6 +243,17 @@ class TestBootstrapping:
         whole = panorama(models["eps"], windows(64, 32), **inputs)[0]["samples"]
         agree(panorama(models["eps"], windows(64, 32), windows_per_batch=per_batch, **inputs)[0]["samples"], whole)
 
+    @pytest.mark.parametrize("how", ["sampler", "apply windows"])
+    def test_each_sample_of_a_batch_is_its_own_run(
+        self, how, region, small, vae, models, panorama, ksampler, run_node, windows
+    ):
+        positive = region(small.conditioning(1), bboxes=BOX, vae=vae, bootstrap=1.0)
+        args = (how, models["eps"], positive, panorama, ksampler, run_node, windows(64, 32))
+        latent = small.empty_latent(192, 64, batch=2)
+        both = self.sample(*args, latent_image=latent, steps=2)
+        one = {**latent, "samples": latent["samples"][1:], "batch_index": [1]}
+        agree(both[1:], self.sample(*args, latent_image=one, steps=2))
+
     def test_default_conditioning_fills_what_regions_leave(self, region, small, vae, models, panorama, windows):
         """The same background given as default and as itself."""
         first, second = (

@@ -67,19 +67,71 @@ def test_nothing_of_the_host_is_replaced(models, panorama, windows, guidance):
     assert {key: after[key] for key in before} == before
 
 
+def tensors() -> int:
+    """How many are alive."""
+    gc.collect()
+    return sum(1 for thing in gc.get_objects() if isinstance(thing, torch.Tensor))
+
+
 def test_running_twenty_times_leaves_nothing(models, panorama, windows, guidance):
     def run():
         panorama(models["eps"], windows(64, 64), guidance=guidance(weight=200.0, end_percent=1.0), steps=1)
-
-    def tensors() -> int:
-        gc.collect()
-        return sum(1 for thing in gc.get_objects() if isinstance(thing, torch.Tensor))
 
     run()
     before = tensors()
     for _ in range(20):
         run()
     assert tensors() <= before + 2
+
+
+@pytest.fixture
+def everything(small, run_node, vae) -> dict:
+    """Inputs of a sampler with all that is cut, blended and kept for a run: ControlNet, region, masks, a batch of 2."""
+    roles = {"positive": small.conditioning(1), "negative": small.conditioning(2)}
+    hint = torch.rand(1, 64, 192, 3, generator=torch.manual_seed(1))
+    controlled = run_node("ControlNetApplyAdvanced", **roles, control_net=small.control_net(), image=hint)
+    box = {"bboxes": {"x": 64, "y": 16, "width": 72, "height": 40}, "width": 192, "height": 64}
+    region = {"conditioning": controlled[0], "region": small.conditioning(5), "vae": vae, "bootstrap": 1.0}
+    mask = torch.rand(2, 37, 101, generator=torch.manual_seed(2))
+    return {
+        "positive": run_node("SyncDiffusionRegionPrompts", **region, **box)[0],
+        "negative": controlled[1],
+        "latent_image": {"samples": torch.randn(2, 4, 8, 24, generator=torch.manual_seed(3)), "noise_mask": mask},
+    }
+
+
+def contents(thing: object) -> object:
+    """All values of nested lists, dictionaries, and of a control's own attributes."""
+    if isinstance(thing, torch.Tensor):
+        return thing.tolist()
+    if isinstance(thing, dict):
+        return {key: contents(value) for key, value in thing.items()}
+    if isinstance(thing, list | tuple):
+        return [contents(value) for value in thing]
+    return contents(vars(thing)) if type(thing).__module__ == "comfy.controlnet" else repr(thing)
+
+
+@pytest.mark.usefixtures("living_models")
+def test_what_a_run_is_given_stays_and_what_it_made_goes(
+    models, everything, panorama, ksampler, windows, guidance, run_node
+):
+    """By guided windows, by sequential ones and by Apply Windows."""
+    layout, mask = windows(64, 64), torch.rand(2, 13, 29, generator=torch.manual_seed(4))
+    guide = guidance(weight=200.0, end_percent=1.0, mask=mask)
+
+    def run():
+        panorama(models["eps"], layout, guidance=guide, steps=1, **everything)
+        panorama(models["eps"], layout, algorithm="sequential (Blended Latent Diffusion)", steps=1, **everything)
+        applied = run_node("SyncDiffusionApplyWindows", model=models["eps"], windows=layout)[0]
+        ksampler(applied, steps=1, **everything)
+
+    before = contents([everything, mask])
+    run()
+    first = tensors()
+    for _ in range(3):
+        run()
+    assert tensors() <= first + 2
+    assert contents([everything, mask]) == before
 
 
 def test_a_windowed_clone_dies_with_its_graph(models, windows, run_node):
