@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from enum import Enum
 
 import comfy.samplers
+from torch import Tensor
 
 from ...syncdiffusion_core.guidance import GuidanceTrace
 from ...syncdiffusion_core.views.windows import WindowLayout
@@ -80,6 +81,15 @@ def refuse_unmovable(plan: Plan) -> None:
         raise ValueError(
             f"guidance: '{plan.algorithm.value}' makes one window after the other, so there is nothing to pull "
             f"together; disconnect guidance or choose the algorithm '{Algorithm.AUTOMATIC.value}'"
+        )
+
+
+def refuse_without_noise(noise: Tensor) -> None:
+    """Raise ValueError for a sequential run that adds no noise: what is made could not be blended in."""
+    if not noise.any():
+        raise ValueError(
+            f"noise: '{Algorithm.SEQUENTIAL.value}' noises what is made to blend it in at every level, and this run "
+            f"adds none; turn add_noise on (RandomNoise), or choose the algorithm '{Algorithm.AUTOMATIC.value}'"
         )
 
 

@@ -26,7 +26,7 @@ from .guidance import HostGuidance, missing_backward, say_forward_only
 from .kept import KeptWindows, free_cells
 from .memory import guided_windows_per_batch, load_together, windows_per_batch
 from .perceptual import HostDistance
-from .plan import Algorithm, Plan, is_euler, refuse_unmovable
+from .plan import Algorithm, Plan, is_euler, refuse_unmovable, refuse_without_noise
 from .positions import make_places, refuse_positions
 from .process import host_process, percent_of_sigma
 from .progress import say
@@ -124,11 +124,7 @@ class _Run:
         )
 
     def _sequential(self, x: Tensor, callback: Callable | None) -> Tensor:
-        if not self.model.noise.any():
-            raise ValueError(
-                f"noise: '{Algorithm.SEQUENTIAL.value}' noises what is made to blend it in at every level, and this "
-                f"run adds none; turn add_noise on (RandomNoise), or choose the algorithm '{Algorithm.AUTOMATIC.value}'"
-            )
+        refuse_without_noise(self.model.noise)
         known = torch.zeros(x.shape[0], *x.shape[-2:], dtype=torch.bool, device=x.device)
         if self.denoise_mask is not None:
             known = ~free_cells(self.denoise_mask)
