@@ -10,9 +10,10 @@ from comfy_api.latest import io
 from ..syncdiffusion_core.guidance import GuidanceTrace
 from .host.checks import check_guidance, check_latent
 from .host.conditioning import with_window_size
+from .host.layout import resolve_windows
 from .host.memory import reserve_for_windows, windows_per_batch
 from .host.plan import Algorithm, Plan
-from .host.sampler import make_sampler, resolve_windows
+from .host.sampler import make_sampler
 from .sockets import CATEGORY, Guidance, Windows
 
 LAST_STEP = 10000

@@ -82,7 +82,7 @@ class WindowTiler(io.ComfyNode):
                     optional=True,
                     advanced=True,
                     tooltip="From where a model with rotary positions (Flux, Flux.2, Lumina 2, Z-Image, Wan, "
-                    "Ernie-Image, PixelDiT) counts a window's patches: from the window's own corner, as in a picture "
+                    "PixelDiT) counts a window's patches: from the window's own corner, as in a picture "
                     "of its size, or from its place on the canvas, one window in a model call.",
                 ),
                 io.Latent.Input(

@@ -8,9 +8,9 @@ from ...syncdiffusion_core.denoiser import Rows, batches
 from ...syncdiffusion_core.views.view_set import aggregate
 from ...syncdiffusion_core.views.windows import WindowLayout, Windows
 from .bootstrapping import marked
-from .conditioning import encode_for_windows, refuse_context_windows
+from .conditioning import encode_for_windows, models_and_conds, refuse_context_windows
+from .layout import make_slicer, resolve_windows
 from .memory import windows_per_batch
-from .sampler import make_slicer, resolve_windows
 from .slicing import Slicer
 from .stateful import refuse_stateful_model
 from .tags import KEY, tagged
@@ -51,7 +51,8 @@ class _Applied:
         """Encode for a window what the host has encoded for the canvas, and give the run its slicer."""
         windows, seed = self._windows(noise.shape[-2:]), extra_args.get("seed")
         if len(windows) > 1:
-            encode_for_windows(self._inner_model, guider.conds, self._layout, windows, noise, seed)
+            for model, conds in models_and_conds(guider):
+                encode_for_windows(model, conds, self._layout, windows, noise, seed)
         extra_args["model_options"]["transformer_options"][SLICER] = self._slicer(windows, seed)
         return executor(guider, sigmas, extra_args, callback, noise, *args)
 

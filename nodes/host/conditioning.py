@@ -1,6 +1,6 @@
 """What windows need to be told of their size, and the host's windows, which exclude ours."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 import comfy.conds
 import comfy.samplers
@@ -84,6 +84,19 @@ def _refuse_area(entry: dict, of_canvas: dict) -> None:
             f"conditioning: an area cannot be used with windows and this model, whose input '{resized[0]}' is made "
             "for one size of picture; use Conditioning (Set Mask) instead"
         )
+
+
+def models_and_conds(guider: object) -> Iterator[tuple[object, dict[str, list[dict]]]]:
+    """The models of a guider in a run, each with the conditions it is given.
+
+    The host's Dual Model CFG Guider has a model of its own for the negative ones.
+    """
+    second = getattr(guider, "uncond_inner", None)
+    if second is None:
+        yield guider.inner_model, guider.conds
+        return
+    yield guider.inner_model, {"positive": guider.conds["positive"]}
+    yield second, {"negative": guider._uncond_conds}
 
 
 def entries_of(conds: dict[str, list[dict]]) -> Iterable[dict]:

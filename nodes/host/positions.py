@@ -6,8 +6,8 @@ positions are evaluated one position at a time.
 
 from ...syncdiffusion_core.views.windows import Positions, WindowLayout, Windows
 
-IN_PATCHES = ("Flux", "NextDiT", "WanModel", "ErnieImageModel")
-"""Networks of the host that count positions in patches: Flux and Flux.2, Lumina 2 and Z-Image, Wan, Ernie-Image.
+IN_PATCHES = ("Flux", "NextDiT", "WanModel")
+"""Networks of the host that count positions in patches: Flux and Flux.2, Lumina 2 and Z-Image, Wan.
 
 Where a text shares the attention with the patches, their place matters; in Wan only their distances do.
 """
@@ -22,7 +22,7 @@ def refuse_positions(layout: WindowLayout, inner_model: object) -> None:
     if layout.positions is Positions.CANVAS and _unit(inner_model, 2) is None:
         raise ValueError(
             f"positions: {type(inner_model).__name__} cannot be told where a window stands, as Flux, Flux.2, Lumina 2, "
-            f"Z-Image, Wan, Ernie-Image and PixelDiT can; choose '{Positions.WINDOW.value}' in the Window Tiler"
+            f"Z-Image, Wan and PixelDiT can; choose '{Positions.WINDOW.value}' in the Window Tiler"
         )
 
 

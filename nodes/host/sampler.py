@@ -16,27 +16,23 @@ from ...syncdiffusion_core.guidance import GuidanceTrace, PerceptualGuidance
 from ...syncdiffusion_core.pullbacks import Gradient
 from ...syncdiffusion_core.sampling import sample
 from ...syncdiffusion_core.schedule import Clock
-from ...syncdiffusion_core.views.windows import WindowLayout, Windows
 from .bootstrapping import marked
 from .checks import check_guidance
-from .conditioning import encode_for_windows, entries_of, refuse_context_windows
+from .conditioning import encode_for_windows, entries_of, models_and_conds, refuse_context_windows
 from .decoder import HostDecoder, pixel_space_vae
 from .denoiser import HostDenoiser
 from .guidance import HostGuidance, missing_backward, say_forward_only
 from .kept import KeptWindows, free_cells
+from .layout import make_slicer, resolve_windows
 from .memory import guided_windows_per_batch, load_together, windows_per_batch
 from .perceptual import HostDistance
 from .plan import Algorithm, Plan, is_euler, refuse_unmovable, refuse_without_noise
-from .positions import make_places, refuse_positions
 from .process import host_process, percent_of_sigma
 from .progress import say
-from .slicing import Slicer
 from .stateful import refuse_stateful
 from .windowed import Mover, WindowedGuider, WindowedModel
 
 HALF_PRECISION_SCALE = 2.0**12
-PATCH_NAMES = ("patch_size", "patch_spatial", "patch")
-"""Under which the host's networks know the size of a patch: most, Cosmos and Anima, Krea 2."""
 LOOKS_AHEAD = {"sample_heun": 2}
 """Samplers that visit a level before they stand on it: the visit that opens its step."""
 
@@ -151,8 +147,8 @@ class _Run:
         if len(self.windows) == 1:
             return
         refuse_stateful(self.extra_args.get("model_options", {}))
-        conds, seed = self.guider.conds, self.extra_args.get("seed")
-        encode_for_windows(self.inner_model, conds, self.plan.layout, self.windows, x, seed)
+        for model, conds in models_and_conds(self.guider):
+            encode_for_windows(model, conds, self.plan.layout, self.windows, x, self.extra_args.get("seed"))
 
     def _make_guidance(self) -> HostGuidance | None:
         settings = self.plan.guidance
@@ -203,6 +199,8 @@ class _Run:
             where = comfy.utils.reshape_mask(mask, (mask.shape[0], 1, *self.windows.canvas))[:, 0].to(where)
         if self.denoise_mask is not None:
             where = where * free_cells(self.denoise_mask)
+        if not where.any():
+            say("no window is guided: the guidance's mask and the noise mask leave it no place to act")
         return self.windows.project(where).unflatten(0, (len(self.windows), -1))
 
     def _gradient(self, asked: Gradient) -> Gradient:
@@ -230,22 +228,3 @@ def _report(on_trace: Callable[[GuidanceTrace], None] | None, trace: GuidanceTra
     if on_trace is not None:
         on_trace(trace)
     say(trace.describe())
-
-
-def resolve_windows(layout: WindowLayout, inner_model: object, x: Tensor) -> Windows:
-    """The layout over a canvas [N, C, …, H, W] of this model's latents."""
-    refuse_positions(layout, inner_model)
-    cell_px = int(inner_model.latent_format.spacial_downscale_ratio)
-    return layout.resolve((x.shape[-2], x.shape[-1]), cell_px, patch_size(inner_model))
-
-
-def make_slicer(layout: WindowLayout, windows: Windows, inner_model: object, seed: int | None) -> Slicer:
-    """What cuts a run's conditioning to these windows."""
-    return Slicer(windows, seed, make_places(layout, windows, inner_model, patch_size(inner_model)))
-
-
-def patch_size(inner_model: object) -> int:
-    """Latent cells along the side of one of the model's patches, 1 for models without."""
-    network = inner_model.diffusion_model
-    patch = next((getattr(network, name) for name in PATCH_NAMES if hasattr(network, name)), 1)
-    return int(patch[-1] if isinstance(patch, tuple | list) else patch)

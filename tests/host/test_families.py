@@ -34,7 +34,7 @@ def test_loads(name, of):
 
 @every_family
 def test_windows_and_strides_are_held_to_the_patch(name, of, pack, windows):
-    bench, sampler = of(name), sys.modules[f"{_package(pack)}.host.sampler"]
+    bench, sampler = of(name), sys.modules[f"{_package(pack)}.host.layout"]
     model, patch, cell_px = bench.model.model, bench.family.patch, bench.family.cell_px
     assert sampler.patch_size(model) == patch
     canvas = torch.empty(1, 1, 64 // cell_px, 192 // cell_px)
@@ -52,7 +52,7 @@ def test_the_patch_of_cosmos_and_anima(pack):
     frame |= {"patch_spatial": 2, "patch_temporal": 1, "pos_emb_cls": "rope3d"}
     frame |= {"model_channels": 64, "num_blocks": 1, "num_heads": 1}
     network = comfy.ldm.cosmos.predict2.MiniTrainDIT(**frame, device="meta", operations=comfy.ops.disable_weight_init)
-    sampler = sys.modules[f"{_package(pack)}.host.sampler"]
+    sampler = sys.modules[f"{_package(pack)}.host.layout"]
     assert sampler.patch_size(SimpleNamespace(diffusion_model=network)) == 2
 
 

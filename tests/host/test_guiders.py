@@ -77,3 +77,26 @@ class TestGuiders:
 def test_every_sampler_with_one_window_is_the_stock_one(name, panorama, windows, ksampler, models, small):
     inputs = {"sampler_name": name, "steps": 4, "latent_image": small.empty_latent(64, 64)}
     same(panorama(models["eps"], windows(64, 64), **inputs)[0]["samples"], ksampler(models["eps"], **inputs))
+
+
+@pytest.mark.parametrize("how", ["sampler", "apply windows"])
+def test_a_second_model_for_the_negative_prompt_is_told_the_windows_size(how, small, run_node, windows, synchronised):
+    """The host's dual guider with SDXL twice is its CFG guider with one."""
+    model, layout = small.sdxl_model(), windows(64, 32)
+    sampler = synchronised(64)
+    if how == "apply windows":
+        model = run_node("SyncDiffusionApplyWindows", model=model, windows=layout)[0]
+        sampler = run_node("KSamplerSelect", sampler_name="euler")[0]
+    prompts = {"positive": small.conditioning(1), "negative": small.conditioning(2), "cfg": 4.0}
+    results = [
+        run_node(
+            "SamplerCustomAdvanced",
+            noise=run_node("RandomNoise", noise_seed=3)[0],
+            guider=run_node(guider, model=model, **prompts, **second)[0],
+            sampler=sampler,
+            sigmas=run_node("BasicScheduler", model=model, scheduler="normal", steps=3, denoise=1.0)[0],
+            latent_image=small.empty_latent(192, 64),
+        )[0]["samples"]
+        for guider, second in (("CFGGuider", {}), ("DualModelGuider", {"model_negative": model}))
+    ]
+    same(*results)

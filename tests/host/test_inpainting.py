@@ -122,8 +122,10 @@ def test_a_guidance_mask_may_lack_its_batch_axis(guided):
     assert torch.equal(bare, whole)
 
 
-def test_an_empty_guidance_mask_is_no_guidance(guided):
-    assert_close(guided(guide={"mask": torch.zeros(1, 8, 8)})[0]["samples"], guided(0.0)[0]["samples"])
+def test_an_empty_guidance_mask_is_no_guidance(guided, host):
+    free = guided(0.0)[0]["samples"]
+    assert_close(guided(guide={"mask": torch.zeros(1, 8, 8)})[0]["samples"], free)
+    assert any(b"no window is guided" in data for _, data in host.server.events if isinstance(data, bytes))
 
 
 @pytest.fixture

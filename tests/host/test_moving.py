@@ -6,6 +6,8 @@ import comfy.samplers
 import pytest
 import torch
 
+from syncdiffusion_core.views.windows import WindowLayout
+
 MOVED_STEP, MOVE = 2, 1.0
 KEEPS = {
     **dict.fromkeys(("euler", "ddim", "heun", "dpm_2", "dpmpp_2m", "res_multistep"), (0.99, 1.01)),
@@ -34,7 +36,7 @@ class Moved:
         type(guidance).__call__ = lambda self, views, *rest: views + MOVE
         opens = host_sampler.LOOKS_AHEAD.get(comfy.samplers.ksampler(name).sampler_function.__name__, 1)
         windowed = sys.modules[host_sampler.__name__.replace(".sampler", ".windowed")]
-        windows = host_sampler.WindowLayout(64, 64, 64, 64).resolve((8, 8), 8)
+        windows = WindowLayout(64, 64, 64, 64).resolve((8, 8), 8)
         self.mover = windowed.Mover(guidance, None, None, windows, sigmas, opens)
 
     def __call__(self, x, sigma, **kwargs):
