@@ -144,8 +144,8 @@ def table(arms: list[Arm], figures: dict) -> str:
     lines += [
         "",
         f"The detector's own error on decoded real scenes: {cell(figures['detector_px'], 2)} px.",
-        f"Coherence gained by the ControlNet: {cell(figures['agree_gain'], 3)}.",
-        f"Skyline error of the last row, px: {groups}.",
+        f"Coherence gained by the ControlNet over guided alone: {cell(figures['agree_gain'], 3)}.",
+        f"Skyline error of the guided ControlNet, px: {groups}.",
     ]
     return "\n".join(lines) + "\n"
 
