@@ -16,6 +16,11 @@ from comfy_api.torch_helpers import set_torch_compile_wrapper
 DIFFERENTIABLE = [name for name, family in small_families.FAMILIES.items() if family.backward]
 
 
+def same(one, other):
+    """Up to rounding, which depends on where tensors lie in memory, and which a finite difference amplifies."""
+    assert (one - other).abs().max() <= 1e-4 * other.abs().max()
+
+
 @pytest.fixture
 def gradients(pack):
     """The pack's module that leaves inference mode."""
@@ -112,7 +117,7 @@ def test_quantised_weights_are_guided_forward_only(windows, of, host):
     guided = bench.run(windows(64, 64), guidance=bench.guidance())[0]
     assert b"its weights are quantised" in said(host)[0]
     asked = bench.samples(windows(64, 64), guidance=bench.guidance(gradient="forward only"))
-    assert torch.equal(guided["samples"], asked)
+    same(guided["samples"], asked)
     assert bench.intra(guided) < bench.intra(plain)
 
 
@@ -150,7 +155,8 @@ def test_a_backward_that_fails_in_the_run_is_said(of, windows, host, caplog):
     assert b"don't support automatic differentiation" in line
     assert "don't support automatic differentiation" in caplog.text
     asked = bench.samples(windows(64, 64), guidance=bench.guidance(gradient="forward only"))
-    assert torch.equal(guided, asked)
+    same(guided, asked)
+    assert (guided - bench.samples(windows(64, 64))).abs().max() > 1e-2 * asked.abs().max()
 
 
 @pytest.mark.parametrize("error", [KeyError, comfy.model_management.InterruptProcessingException])

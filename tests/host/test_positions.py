@@ -77,7 +77,7 @@ def test_the_scale_and_shift_of_a_user_count_at_the_place(of, windows, run_node)
 
 def test_one_window_stands_where_it_did(of, windows):
     bench = of("Wan")
-    assert torch.equal(bench.samples(windows(192, 64, positions=HERE)), bench.stock())
+    agree(bench.samples(windows(192, 64, positions=HERE)), bench.stock())
 
 
 def test_guidance_sees_windows_at_their_place(of, windows):
