@@ -42,17 +42,18 @@ def extrapolate(
     known: Tensor,
     clean: Tensor,
     noise: Tensor,
+    order: Sequence[int],
     on_step: OnStep | None = None,
 ) -> Tensor:
     """Denoise a canvas window after window.
 
     canvas: the noised canvas [N, C, …, H, W] at sigmas[0]. known: [N, 1, …, H, W], true where the canvas is given
     beforehand, and clean: the canvas's clean latent there. noise: what known cells are noised with. clean and noise
-    have the shape of canvas. Returns the canvas at sigmas[-1].
+    have the shape of canvas. order: the windows to make, from ``visiting_order``. Returns the canvas at sigmas[-1].
     """
     canvas = torch.where(known, process.compose(clean, noise, sigmas[-1]), canvas)
     known, done = known.clone(), 0
-    for view in visiting_order(windows, known):
+    for view in order:
         window, rows = windows.subset((view,)), Rows.grid(canvas.shape[0], (view,))
         x, given, x0_given, eps_given = (window.project(part) for part in (canvas, known, clean, noise))
         for sigma, sigma_next in zip(sigmas[:-1], sigmas[1:], strict=True):

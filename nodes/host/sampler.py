@@ -104,10 +104,6 @@ class _Run:
         return self.plan.algorithm is not Algorithm.HOST_SAMPLER and is_euler(self.plan.inner)
 
     def _reference(self, x: Tensor, callback: Callable | None) -> Tensor:
-        def on_step(step: int, sigma: float, x0: Tensor, canvas: Tensor) -> None:
-            if callback is not None:
-                callback({"i": step, "sigma": sigma, "sigma_hat": sigma, "denoised": x0, "x": canvas})
-
         return sample(
             self.denoiser,
             self.process,
@@ -116,7 +112,7 @@ class _Run:
             self.sigmas,
             guidance=self.guidance,
             batch_size=self.batch_size,
-            on_step=on_step,
+            on_step=partial(_tell, callback),
         )
 
     def _sequential(self, x: Tensor, callback: Callable | None) -> Tensor:
@@ -125,16 +121,14 @@ class _Run:
         if self.denoise_mask is not None:
             known = ~free_cells(self.denoise_mask)
         known = known[(slice(None), *[None] * (x.ndim - 3))]  # [N, 1, …, H, W]
-        steps = len(self.sigmas) - 1
-        total = steps * len(visiting_order(self.windows, known))
+        order = visiting_order(self.windows, known)
 
         def on_step(done: int, sigma: float, x0: Tensor, canvas: Tensor) -> None:
-            if callback is not None:
-                step = (done - 1) * steps // total  # the host's bar counts the steps of one pass over the canvas
-                callback({"i": step, "sigma": sigma, "sigma_hat": sigma, "denoised": x0, "x": canvas})
+            # The host's bar counts the steps of one pass over the canvas.
+            _tell(callback, (done - 1) // len(order), sigma, x0, canvas)
 
-        clean, noise = self.model.latent_image, self.model.noise
-        return extrapolate(self.denoiser, self.process, self.windows, x, self.sigmas, known, clean, noise, on_step)
+        given = (self.sigmas, known, self.model.latent_image, self.model.noise, order)
+        return extrapolate(self.denoiser, self.process, self.windows, x, *given, on_step=on_step)
 
     def _mover(self) -> Mover | None:
         if self.guidance is None:
@@ -221,6 +215,12 @@ class _Run:
             return anchor
         size = (self.plan.layout.window_width_px, self.plan.layout.window_height_px)
         return replace(anchor, image=comfy.utils.common_upscale(anchor.image, *size, "bicubic", "center").clamp(0, 1))
+
+
+def _tell(callback: Callable | None, step: int, sigma: float, x0: Tensor, canvas: Tensor) -> None:
+    """What the host's samplers tell after each step, for the bar and the preview."""
+    if callback is not None:
+        callback({"i": step, "sigma": sigma, "sigma_hat": sigma, "denoised": x0, "x": canvas})
 
 
 def _report(on_trace: Callable[[GuidanceTrace], None] | None, trace: GuidanceTrace) -> None:

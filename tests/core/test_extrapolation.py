@@ -4,7 +4,6 @@ import core_toys as toys
 import pytest
 import torch
 
-from syncdiffusion_core import extrapolation
 from syncdiffusion_core.extrapolation import extrapolate, visiting_order
 from syncdiffusion_core.process import rectified_flow, variance_exploding
 from syncdiffusion_core.sampling import sample
@@ -29,7 +28,9 @@ def run(family="ve", known=None, clean=None, view_set=None, sigmas=SIGMAS, n=1, 
     clean = torch.zeros(n, 4, HEIGHT, WIDTH, dtype=torch.float64) if clean is None else clean
     noise = toys.randn(n, 4, HEIGHT, WIDTH)
     start = process.compose(clean, noise, sigmas[0])
-    return extrapolate(denoiser, process, view_set or windows(), start, sigmas, known, clean, noise, **options), start
+    view_set = view_set or windows()
+    given = (sigmas, known, clean, noise, visiting_order(view_set, known))
+    return extrapolate(denoiser, process, view_set, start, *given, **options), start
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -99,8 +100,9 @@ def test_samples_do_not_see_each_other():
     process, denoiser = FAMILIES["ve"]
     noise = toys.randn(2, 4, HEIGHT, WIDTH)
     start = process.compose(clean, noise, SIGMAS[0])
-    both = extrapolate(denoiser, process, windows(), start, SIGMAS, known, clean, noise)
-    one = extrapolate(denoiser, process, windows(), start[:1], SIGMAS, known[:1], clean[:1], noise[:1])
+    order = visiting_order(windows(), known)
+    both = extrapolate(denoiser, process, windows(), start, SIGMAS, known, clean, noise, order)
+    one = extrapolate(denoiser, process, windows(), start[:1], SIGMAS, known[:1], clean[:1], noise[:1], order)
     torch.testing.assert_close(both[:1], one, rtol=0, atol=1e-12)
 
 
@@ -115,17 +117,18 @@ def test_latents_with_a_time_axis():
         given, eps = (part[(slice(None), slice(None), *frames)] for part in (clean, noise))
         start = process.compose(given, eps, SIGMAS[0])
         where = known if frames else known[:, :, None]
-        return extrapolate(lambda x, sigma, rows: x / 2, process, windows(), start, SIGMAS, where, given, eps)
+        order = visiting_order(windows(), where)
+        return extrapolate(lambda x, sigma, rows: x / 2, process, windows(), start, SIGMAS, where, given, eps, order)
 
     torch.testing.assert_close(run_frames(), torch.stack([run_frames(0), run_frames(1)], dim=2), rtol=0, atol=1e-12)
 
 
-def test_the_canvas_may_live_on_another_device(monkeypatch):
+def test_the_canvas_may_live_on_another_device():
     """Torch's meta device refuses tensors of the CPU as a GPU does; only the windows' order needs values."""
     elsewhere = torch.zeros(1, 4, HEIGHT, WIDTH, device="meta")
     known = nothing_known().to("meta")
-    monkeypatch.setattr(extrapolation, "visiting_order", lambda view_set, _: visiting_order(view_set, nothing_known()))
-    arguments = (variance_exploding(), windows(), elsewhere, SIGMAS, known, elsewhere, elsewhere)
+    order = visiting_order(windows(), nothing_known())
+    arguments = (variance_exploding(), windows(), elsewhere, SIGMAS, known, elsewhere, elsewhere, order)
     assert extrapolate(lambda x, sigma, rows: x / 2, *arguments).device == elsewhere.device
 
 

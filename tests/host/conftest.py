@@ -1,5 +1,6 @@
 """Fixtures of the host tests: small models, windows, guidance."""
 
+import sys
 from collections.abc import Callable
 
 import pytest
@@ -13,6 +14,13 @@ def models(small) -> dict[str, object]:
 
     kinds = {"eps": ModelType.EPS, "v": ModelType.V_PREDICTION, "flow": ModelType.FLOW}
     return {name: small.unet_model(kind) for name, kind in kinds.items()}
+
+
+@pytest.fixture
+def module_of(pack) -> Callable[[str], object]:
+    """module_of("host.gradients") -> that module of the pack, as ComfyUI has loaded it."""
+    package = pack["SyncDiffusionWindowTiler"].__module__.rsplit(".", 1)[0]
+    return lambda name: sys.modules[f"{package}.{name}"]
 
 
 @pytest.fixture(scope="session")

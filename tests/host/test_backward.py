@@ -1,7 +1,5 @@
 """The gradient through the model: right where the host's network has one, else forward only, and said so."""
 
-import sys
-
 import comfy.model_management
 import comfy.sampler_helpers
 import comfy.samplers
@@ -22,16 +20,14 @@ def same(one, other):
 
 
 @pytest.fixture
-def gradients(pack):
+def gradients(module_of):
     """The pack's module that leaves inference mode."""
-    package = pack["SyncDiffusionWindowTiler"].__module__.rsplit(".", 1)[0]
-    return sys.modules[f"{package}.host.gradients"]
+    return module_of("host.gradients")
 
 
 @pytest.fixture
-def missing_backward(pack):
-    package = pack["SyncDiffusionWindowTiler"].__module__.rsplit(".", 1)[0]
-    return sys.modules[f"{package}.host.guidance"].missing_backward
+def missing_backward(module_of):
+    return module_of("host.guidance").missing_backward
 
 
 def said(host):

@@ -1,6 +1,5 @@
 """Every model family: loads, denoises through windows, is the stock sampler in one window, and can be guided."""
 
-import sys
 from types import SimpleNamespace
 
 import comfy.ldm.cosmos.predict2
@@ -33,31 +32,26 @@ def test_loads(name, of):
 
 
 @every_family
-def test_windows_and_strides_are_held_to_the_patch(name, of, pack, windows):
-    bench, sampler = of(name), sys.modules[f"{_package(pack)}.host.layout"]
+def test_windows_and_strides_are_held_to_the_patch(name, of, module_of, windows):
+    bench, layout = of(name), module_of("host.layout")
     model, patch, cell_px = bench.model.model, bench.family.patch, bench.family.cell_px
-    assert sampler.patch_size(model) == patch
+    assert layout.patch_size(model) == patch
     canvas = torch.empty(1, 1, 64 // cell_px, 192 // cell_px)
-    resolved = sampler.resolve_windows(windows(64, 40), model, canvas)
+    resolved = layout.resolve_windows(windows(64, 40), model, canvas)
     assert all(left % patch == 0 for _, left in resolved.origins)
     unit = patch * cell_px
     if unit > 8:  # the tiler's own step
         with pytest.raises(ValueError, match=f"window_width must be a multiple of {unit} px for this model, got 56"):
-            sampler.resolve_windows(windows(56, 40), model, canvas)
+            layout.resolve_windows(windows(56, 40), model, canvas)
 
 
-def test_the_patch_of_cosmos_and_anima(pack):
+def test_the_patch_of_cosmos_and_anima(module_of):
     """Which their network calls otherwise than the rest, as Krea 2's does."""
     frame = {"max_img_h": 16, "max_img_w": 16, "max_frames": 1, "in_channels": 16, "out_channels": 16}
     frame |= {"patch_spatial": 2, "patch_temporal": 1, "pos_emb_cls": "rope3d"}
     frame |= {"model_channels": 64, "num_blocks": 1, "num_heads": 1}
     network = comfy.ldm.cosmos.predict2.MiniTrainDIT(**frame, device="meta", operations=comfy.ops.disable_weight_init)
-    sampler = sys.modules[f"{_package(pack)}.host.layout"]
-    assert sampler.patch_size(SimpleNamespace(diffusion_model=network)) == 2
-
-
-def _package(pack):
-    return pack["SyncDiffusionWindowTiler"].__module__.rsplit(".", 1)[0]
+    assert module_of("host.layout").patch_size(SimpleNamespace(diffusion_model=network)) == 2
 
 
 @every_family
@@ -169,9 +163,9 @@ def test_models_of_pixels_are_guided_without_a_vae(name, of, windows):
     agree(bench.samples(windows(64, 64), guidance=bench.guidance(vae=None)), with_it, 1e-4)
 
 
-def test_the_noise_scale_of_a_pixel_model_is_its_own(of, pack):
+def test_the_noise_scale_of_a_pixel_model_is_its_own(of, module_of):
     """HiDream-O1's noise is eight times as large: x = (1 - sigma) x0 + 8 sigma eps."""
-    process = sys.modules[f"{_package(pack)}.host.process"].host_process(of("HiDream-O1").model.model.model_sampling)
+    process = module_of("host.process").host_process(of("HiDream-O1").model.model.model_sampling)
     assert (process.a(0.25), process.b(0.25)) == (0.75, 2.0)
     assert process.state_variance(0.25) == 0.75**2 + 4.0
 

@@ -2,17 +2,15 @@
 
 import asyncio
 import logging
-import sys
 
 import comfyui_version
 import pytest
 
 
 @pytest.fixture
-def extension(pack):
+def extension(module_of):
     """The pack's extension module."""
-    package = pack["SyncDiffusionWindowTiler"].__module__.rsplit(".", 1)[0]
-    return sys.modules[f"{package}.extension"]
+    return module_of("extension")
 
 
 @pytest.mark.parametrize("version", ["0.3.64", "0.32.9"])
