@@ -2,9 +2,8 @@
 
 from comfy_api.latest import io
 
-from ..syncdiffusion_core.perceptual.files import load_perceptual
 from .host.perceptual import PerceptualModel
-from .host.perceptual_files import BUILT_IN, choices, resolve
+from .host.perceptual_files import BUILT_IN, choices, load
 from .sockets import CATEGORY, Perceptual
 
 
@@ -28,7 +27,8 @@ class LoadPerceptualModel(io.ComfyNode):
                     options=choices(),
                     default=BUILT_IN,
                     tooltip="LPIPS vgg is the paper's network for real models. The built-in scene network belongs to "
-                    "the demo model. A download is made only when the graph runs with it chosen.",
+                    "the demo model; its style form compares colours and textures, not places. A download is made "
+                    "only when the graph runs with it chosen.",
                 )
             ],
             outputs=[
@@ -38,5 +38,4 @@ class LoadPerceptualModel(io.ComfyNode):
 
     @classmethod
     def execute(cls, perceptual_name) -> io.NodeOutput:
-        path = resolve(perceptual_name)
-        return io.NodeOutput(PerceptualModel.wrap(load_perceptual(path), path.name))
+        return io.NodeOutput(PerceptualModel.wrap(load(perceptual_name), perceptual_name))

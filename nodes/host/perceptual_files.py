@@ -13,15 +13,18 @@ import comfy.model_management
 import comfy.utils
 import folder_paths
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from ...syncdiffusion_core.perceptual.files import STYLE, save_perceptual
+from ...syncdiffusion_core.perceptual.files import STYLE, load_perceptual, save_perceptual
 from ...syncdiffusion_core.perceptual.lpips_net import LpipsNet, Trunk
-from ...syncdiffusion_core.perceptual.style import PAPER_CONSTANT, StyleNet
+from ...syncdiffusion_core.perceptual.style import PAPER_CONSTANT, SceneStyle, StyleNet
 
 FOLDER = "perceptual"
 BUILT_IN = "scene (built in)"
+BUILT_IN_STYLE = "scene style (built in)"
 BUILT_IN_FILE = Path(__file__).parents[2] / "demo" / "weights" / "scene_perceptual.safetensors"
+BUILT_IN_STYLE_CONSTANT = 500.0
+"""C of the same network's Gram matrices: over the guided steps its gradients are then as large as the distance's."""
 CHUNK = 1 << 20
 TIMEOUT_S = 30
 
@@ -67,16 +70,22 @@ DOWNLOADS = {
 
 
 def choices() -> list[str]:
-    """What the loader offers: the built-in network, the user's files, and every download.
+    """What the loader offers: the built-in network in both forms, the user's files, and every download.
 
     A download that was made stays in the list, and stands for its file: workflows saved with it remain valid.
     """
-    return [BUILT_IN, *folder_paths.get_filename_list(FOLDER), *DOWNLOADS]
+    return [BUILT_IN, BUILT_IN_STYLE, *folder_paths.get_filename_list(FOLDER), *DOWNLOADS]
+
+
+def load(choice: str) -> nn.Module:
+    """The network of a choice, fetched first if it is a download."""
+    network = load_perceptual(resolve(choice))
+    return SceneStyle(network, BUILT_IN_STYLE_CONSTANT) if choice == BUILT_IN_STYLE else network
 
 
 def resolve(choice: str) -> Path:
     """The safetensors file of a choice, fetched first if it is a download."""
-    if choice == BUILT_IN:
+    if choice in (BUILT_IN, BUILT_IN_STYLE):
         return BUILT_IN_FILE
     if choice in DOWNLOADS:
         download = DOWNLOADS[choice]

@@ -1,9 +1,10 @@
-"""Style distance: Gram matrices of VGG19 features (Gatys et al. 2016), as SyncDiffusion's ablation uses it."""
+"""Style distance: Gram matrices of features (Gatys et al. 2016), as SyncDiffusion's ablation uses it."""
 
 import torch
 from torch import Tensor, nn
 
 from .distance import Features
+from .scene_net import SceneNet
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 # VGG19 up to conv3_1: output channels of each convolution, 0 for a pooling. Every convolution is a tap.
@@ -44,11 +45,37 @@ class StyleNet(nn.Module):
         for layer in self.features_:
             x = layer(x)
             if isinstance(layer, nn.Conv2d):
-                flat = x.flatten(2)  # [N, C, hw]
-                grams.append(flat @ flat.transpose(1, 2) / flat[0].numel())
+                grams.append(gram_matrix(x))
         return tuple(grams)
 
     def distance(self, features: Features, anchor: Features) -> Tensor:
         """Sum over taps of the mean squared difference of the Gram matrices: [N]."""
-        terms = [(f - a).square().mean(dim=(1, 2)) for f, a in zip(features, anchor, strict=True)]
-        return torch.stack(terms).sum(dim=0)
+        return gram_distance(features, anchor)
+
+
+class SceneStyle(nn.Module):
+    """The same distance by the stages of a scene net: the demo world's Style loss. ``constant`` is its C."""
+
+    def __init__(self, network: SceneNet, constant: float = 1.0) -> None:
+        super().__init__()
+        self.network, self.constant = network, constant
+
+    def features(self, image: Tensor) -> Features:
+        """Image [N, 3, H, W] in [0, 1] -> Gram matrix [N, C, C] of each stage."""
+        return tuple(gram_matrix(tap) for tap in self.network.taps(image))
+
+    def distance(self, features: Features, anchor: Features) -> Tensor:
+        """Sum over stages of the mean squared difference of the Gram matrices: [N]."""
+        return gram_distance(features, anchor)
+
+
+def gram_matrix(tap: Tensor) -> Tensor:
+    """[N, C, h, w] -> [N, C, C], divided by C*h*w."""
+    flat = tap.flatten(2)  # [N, C, hw]
+    return flat @ flat.transpose(1, 2) / flat[0].numel()
+
+
+def gram_distance(features: Features, anchor: Features) -> Tensor:
+    """Sum over taps of the mean squared difference of Gram matrices: [N]; the anchor's batch is N or 1."""
+    terms = [(f - a).square().mean(dim=(1, 2)) for f, a in zip(features, anchor, strict=True)]
+    return torch.stack(terms).sum(dim=0)

@@ -16,7 +16,7 @@ from syncdiffusion_core.perceptual.distance import pairwise
 from syncdiffusion_core.perceptual.files import FORMAT, load_perceptual, save_perceptual
 from syncdiffusion_core.perceptual.lpips_net import LpipsNet, Trunk, random_lpips
 from syncdiffusion_core.perceptual.scene_net import SceneNet
-from syncdiffusion_core.perceptual.style import StyleNet
+from syncdiffusion_core.perceptual.style import SceneStyle, StyleNet
 from syncdiffusion_core.perceptual.unit_features import lpips_distance, unit_normalise
 from syncdiffusion_core.process import variance_exploding
 
@@ -233,6 +233,18 @@ def test_style_takes_the_weights_of_torchvisions_vgg19():
     fresh = StyleNet()
     fresh.load(weights)
     assert all(torch.equal(a, b) for a, b in zip(fresh.parameters(), network.parameters(), strict=True))
+
+
+def test_scene_style_is_the_gram_distance_of_the_stages():
+    network = fill(SceneNet(widths=(4, 6)))
+    one, other = pictures(1, 32), pictures(1, 32, seed=1)
+    style, expected = SceneStyle(network, 2.0), 0.0
+    for a, b in zip(network.taps(one), network.taps(other), strict=True):
+        gram = [torch.einsum("chw,dhw->cd", tap[0], tap[0]) / tap.numel() for tap in (a, b)]
+        expected += (gram[0] - gram[1]).square().mean().item()
+    distance = style.distance(style.features(one), style.features(other))
+    assert distance.item() == pytest.approx(expected, rel=1e-5)
+    assert style.constant == 2.0
 
 
 def test_the_papers_style_setting_in_units_of_w():

@@ -17,7 +17,7 @@ from syncdiffusion_core.perceptual.files import load_perceptual
 def module(pack):
     """The pack's module behind the loader node."""
     loader = sys.modules[pack["SyncDiffusionLoadPerceptualModel"].__module__]
-    return sys.modules[loader.resolve.__module__]
+    return sys.modules[loader.load.__module__]
 
 
 @pytest.fixture
@@ -100,3 +100,14 @@ def test_the_built_in_network_loads(run_node):
     model = run_node("SyncDiffusionLoadPerceptualModel")[0]
     assert model.network.constant > 0
     assert len(model.network.features(torch.rand(1, 3, 128, 128))) >= 4
+
+
+def test_the_built_in_style_compares_gram_matrices_of_the_same_network(run_node):
+    scene, style = (
+        run_node("SyncDiffusionLoadPerceptualModel", perceptual_name=name)[0].network
+        for name in ("scene (built in)", "scene style (built in)")
+    )
+    image = torch.rand(2, 3, 32, 32)
+    for tap, gram in zip(scene.taps(image), style.features(image), strict=True):
+        assert torch.allclose(gram, torch.einsum("ncij,ndij->ncd", tap, tap) / tap[0].numel(), atol=1e-5)
+    assert style.constant > scene.constant

@@ -27,7 +27,7 @@ IDS = [
     "SyncDiffusionWindowTiler",
 ]
 OF_THE_HOST = {"sampler_name": "the samplers of ComfyUI", "scheduler": "the schedulers of ComfyUI"}
-OF_THE_MACHINE = {"perceptual_name": "scene (built in), files, downloads"}
+OF_THE_MACHINE = {"perceptual_name": "scene (built in), scene style (built in), files, downloads"}
 KEPT = ("default", "min", "max", "step", "options", "advanced", "control_after_generate")
 
 
