@@ -1,46 +1,76 @@
-"""What is compared on the demo model: one arm is one setting of the demo graph."""
+"""The rows of the paper's tables: one arm is one way to make a panorama."""
 
+from __future__ import annotations
+
+from collections.abc import Mapping
 from dataclasses import dataclass
 
-from demo.palettes import BIOMES
+from bench.protocol import Protocol
 
-TUNING_SEEDS = range(100_000, 100_064)
-"""Every setting was chosen on these; the table never uses them."""
-TABLE_SEEDS = range(64)
-CURVE_SEEDS = range(24)
-"""The part of the table's seeds on which the weight is varied."""
+SEQUENTIAL = "sequential (Blended Latent Diffusion)"
+NOISY_LATENT = "noisy latent (Eq. 13)"
+REFERENCE, SINGLE, UNGUIDED = "reference", "sd", "w0"
+REFERENCE_SEED = 1_000_000  # the references' seeds are nobody else's
+FEW_GUIDED = (5, 10)
+"""The paper's f (Table 3): so many of the steps are guided, evenly spread."""
 
 
 @dataclass(frozen=True)
 class Arm:
-    """A column of the table. guidance: widgets of Perceptual Sync Guidance, None for plain MultiDiffusion."""
+    """One row. name: its folder. section: the heading it stands under.
+
+    algorithm: of the sampler, None for the protocol's. guidance: widgets of Perceptual Sync Guidance over the
+    protocol's, None for a row without guidance. perceptual: what guides, None for the protocol's network.
+    """
 
     name: str
     title: str
+    width_px: int
     seeds: range
-    guidance: dict[str, object] | None = None
-
-    @property
-    def method(self) -> str:
-        """The sampler of the demo graph that makes it."""
-        return "multidiffusion" if self.guidance is None else "syncdiffusion"
+    section: str = ""
+    algorithm: str | None = None
+    guidance: Mapping[str, object] | None = None
+    perceptual: str | None = None
 
 
-def weight(w: float, seeds: range = CURVE_SEEDS, **widgets: object) -> Arm:
-    """SyncDiffusion at weight w, other widgets as in the demo graph."""
-    return Arm(f"w{w:g}", f"SyncDiffusion, w = {w:g}", seeds, {"weight": w, **widgets})
+def reference_set(protocol: Protocol) -> Arm:
+    """The single images that every row is compared with (the paper's reference set); not a row itself."""
+    seeds = range(REFERENCE_SEED, REFERENCE_SEED + protocol.references)
+    return Arm(REFERENCE, "reference set", protocol.window_px, seeds)
 
 
-ARMS = (
-    Arm("w0", "MultiDiffusion", TABLE_SEEDS),
-    weight(5),
-    weight(10, TABLE_SEEDS),
-    weight(15),
-    weight(20, TABLE_SEEDS),
-    Arm("eq13", "Eq. 13, w = 20", CURVE_SEEDS, {"weight": 20, "gradient": "noisy latent (Eq. 13)"}),
-)
+def paper_arms(protocol: Protocol) -> tuple[Arm, ...]:
+    """The rows of Tables 2 and 3, in the paper's order."""
+    seeds, width, w = range(protocol.panoramas), protocol.widths_px[0], protocol.ablation_weight
 
+    def arm(name: str, title: str, section: str = "", width_px: int = width, **settings: object) -> Arm:
+        return Arm(name, title, width_px, seeds, section, **settings)
 
-def prompt_of(seed: int) -> str:
-    """The place of a seed's panorama, the time of day left out; places take turns."""
-    return BIOMES[seed % len(BIOMES)]
+    def guided(name: str, title: str, section: str, width_px: int = width, **widgets: object) -> Arm:
+        return arm(name, title, section, width_px, guidance={"weight": w, **widgets})
+
+    varied, ablation, frequency = "Weight w (Eq. 14)", "Ablation", "Guided steps f"
+    rows = [
+        arm(SINGLE, "Single images", width_px=protocol.window_px),
+        arm("bld", "Blended Latent Diffusion", algorithm=SEQUENTIAL),
+        arm(UNGUIDED, "w = 0 (MultiDiffusion)", varied),
+        *(guided(f"w{each:g}", f"w = {each:g}", varied, weight=each) for each in protocol.weights),
+    ]
+    for narrower in protocol.widths_px[1:]:
+        section = f"Panorama size {protocol.window_px}x{narrower}"
+        rows += [
+            arm(f"w0_{narrower}", "MultiDiffusion", section, narrower),
+            guided(f"w{w:g}_{narrower}", f"SyncDiffusion, w = {w:g}", section, narrower),
+        ]
+    rows += [
+        guided("eq13", f"Eq. 14 → Eq. 13, w = {w:g}", ablation, gradient=NOISY_LATENT),
+        arm("style", f"Style loss, w = {w:g}", ablation, guidance={"weight": w}, perceptual=protocol.style),
+        *(
+            guided(f"f{f}", f"f = {f}, w = {w:g}", frequency, end_percent=1.0, every_n=protocol.steps // f)
+            for f in FEW_GUIDED
+        ),
+    ]
+    if not protocol.guides_every_step:
+        every = f"f = {protocol.steps}, w = {w:g}"
+        rows.append(guided(f"f{protocol.steps}", every, frequency, end_percent=1.0, every_n=1))
+    return tuple(rows)

@@ -1,27 +1,29 @@
-"""Panoramas of the demo graph in a real ComfyUI, over HTTP; every finished picture is kept at once."""
+"""Panoramas that are missing, made and kept one by one."""
 
-import json
-import os
-import shutil
-import sys
+from __future__ import annotations
+
+import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
 from pathlib import Path
 from queue import Empty, SimpleQueue
 
-from bench.arms import Arm, prompt_of
+from PIL import Image
+from tqdm import tqdm
 
-ROOT = Path(__file__).resolve().parents[1]
-sys.path.append(str(ROOT / "scripts"))  # the two commands know how to find, start and ask a host
+from bench.arms import Arm
+from bench.graphs import Graph, graph_of
+from bench.hosts import Runner
+from bench.journal import Journal, write_whole
+from bench.protocol import Protocol
 
-from _client import Client  # noqa: E402
-from _host import find_host  # noqa: E402
-from _progress import Bar  # noqa: E402
-from _server import Server, running  # noqa: E402
+GUIDED_STEP = 6.0
+"""What a guided step costs more than a plain one; only the estimate of the remaining time depends on it."""
 
-GRAPH = ROOT / "scripts" / "demo_graph.json"
+Job = tuple[Arm, int]
+Extend = Callable[[Graph, Arm, int, Runner], None]
+"""extend(graph, arm, seed, runner) adds nodes to a graph, and their files to the host's input folder."""
 
 
 def picture(folder: Path, arm: Arm, seed: int) -> Path:
@@ -29,85 +31,101 @@ def picture(folder: Path, arm: Arm, seed: int) -> Path:
     return folder / "pictures" / arm.name / f"{seed}.png"
 
 
-Extend = Callable[[dict, Arm, int, Path], None]
-"""extend(graph, arm, seed, input_folder) adds nodes to a graph, and their files to the server's input folder."""
+def is_whole(path: Path) -> bool:
+    """Whether there is a picture that can be read to its end."""
+    try:
+        with Image.open(path) as image:
+            image.load()
+    except (OSError, SyntaxError):  # Pillow's words for a file that is no picture, or half of one
+        return False
+    return True
+
+
+def missing_jobs(arms: Iterable[Arm], folder: Path) -> list[Job]:
+    """What is to be made, seed by seed over the arms, so that rows can be compared early. Names damaged pictures."""
+    jobs = []
+    for arm in arms:
+        for seed in arm.seeds:
+            path = picture(folder, arm, seed)
+            if not path.exists():
+                jobs.append((arm, seed))
+            elif not is_whole(path):
+                tqdm.write(f"{path} cannot be read; it is made again")
+                jobs.append((arm, seed))
+    return sorted(jobs, key=lambda job: job[0].seeds.index(job[1]) / len(job[0].seeds))
 
 
 def generate(
-    arms: Iterable[Arm], folder: Path, workers: int, graph_changes: dict | None = None, extend: Extend | None = None
+    protocol: Protocol, arms: Iterable[Arm], folder: Path, runners: Sequence[Runner], extend: Extend | None = None
 ) -> None:
-    """Make what is not there yet, in ``workers`` ComfyUI processes that share the processor's cores.
+    """Make what is missing; runners work side by side.
 
-    Killed at any point and started again, it goes on with the next picture that is missing.
+    Killed at any point and started again, it goes on with the next picture that is missing. RuntimeError names
+    the panorama that could not be made; what is finished is kept.
     """
-    jobs = [(arm, seed) for arm in arms for seed in arm.seeds if not picture(folder, arm, seed).exists()]
-    jobs.sort(key=lambda job: (-len(job[0].seeds), job[1]))  # long arms first, then seed by seed over the others
+    arms = list(arms)
+    jobs = missing_jobs(arms, folder)
+    total = sum(_work(protocol, arm) * len(arm.seeds) for arm in arms)
     queue: SimpleQueue = SimpleQueue()
     for job in jobs:
         queue.put(job)
-    host = find_host()
-    if host is None:
-        raise SystemExit("no ComfyUI was found; set COMFYUI_PATH to a checkout of it")
-    os.environ["OMP_NUM_THREADS"] = str(max(1, (os.cpu_count() or 1) // workers))
-    progress = Bar()
+    log, lock = Journal(folder / "runs.jsonl"), threading.Lock()
+    form = "{desc} {percentage:3.0f}%|{bar}| {elapsed}, {remaining} left{postfix}"
+    with tqdm(total=total, bar_format=form, desc="panoramas") as bar:
+        bar.update(total - sum(_work(protocol, arm) for arm, _ in jobs))
+        bar.initial = bar.n  # the rate is that of this run
 
-    def done() -> None:
-        progress("panoramas", sum(picture(folder, arm, seed).exists() for arm, seed in jobs), len(jobs))
+        def work(runner: Runner) -> None:
+            while (job := _next(queue)) is not None:
+                started = time.monotonic()
+                _make(protocol, job, folder, runner, extend)
+                with lock:
+                    arm, seed = job
+                    log.append({"arm": arm.name, "seed": seed, "seconds": round(time.monotonic() - started, 2)})
+                    bar.set_postfix_str(f"{arm.name}, {protocol.prompt_of(seed)[:30]}, seed {seed}", refresh=False)
+                    bar.update(_work(protocol, arm))
 
-    def work() -> None:
-        with running(host, Path(sys.executable), ["--cpu"]) as server:
-            _drain(queue, server, folder, partial(graph_of, changes=graph_changes, extend=extend), done)
-
-    with ThreadPoolExecutor(workers) as pool:
-        for future in [pool.submit(work) for _ in range(min(workers, len(jobs)))]:
-            future.result()
+        _side_by_side(work, runners, queue)
 
 
-def _drain(
-    queue: SimpleQueue, server: Server, folder: Path, make_graph: Callable[..., dict], report: Callable[[], None]
-) -> None:
-    client = Client(server)
-    while True:
+def _side_by_side(work: Callable[[Runner], None], runners: Sequence[Runner], queue: SimpleQueue) -> None:
+    if len(runners) == 1:
+        work(runners[0])
+        return
+    with ThreadPoolExecutor(len(runners)) as pool:
+        futures = [pool.submit(work, runner) for runner in runners]
         try:
-            arm, seed = queue.get_nowait()
-        except Empty:
-            return
-        started = time.monotonic()
-        outputs = client.run(make_graph(arm, seed, inputs=server.base / "input"))
-        image = outputs[f"{arm.method}_picture"]["images"][0]
-        _keep(server.output / image["subfolder"] / image["filename"], picture(folder, arm, seed))
-        _log(folder, {"arm": arm.name, "seed": seed, "seconds": round(time.monotonic() - started, 2)})
-        report()
+            for future in futures:
+                future.result()
+        finally:
+            while _next(queue) is not None:  # the others stop after the picture they are at
+                pass
 
 
-def graph_of(
-    arm: Arm, seed: int, inputs: Path, changes: dict[str, dict] | None = None, extend: Extend | None = None
-) -> dict:
-    """The demo graph cut down to one sampler and its picture; inputs: the host's input folder, for `extend`."""
-    graph = json.loads(GRAPH.read_text(encoding="utf-8"))
-    kept = ("model", "perceptual", "prompt", "negative", "canvas", "windows", "guidance")
-    own = [arm.method, f"{arm.method}_image", f"{arm.method}_picture"]
-    graph = {name: graph[name] for name in (*kept, *own)}
-    graph["prompt"]["inputs"]["text"] = prompt_of(seed)
-    graph[arm.method]["inputs"]["seed"] = seed
-    graph["guidance"]["inputs"].update(arm.guidance or {})
-    for name, widgets in (changes or {}).items():
-        if name in graph:
-            graph[name]["inputs"].update(widgets)
+def _next(queue: SimpleQueue) -> Job | None:
+    try:
+        return queue.get_nowait()
+    except Empty:
+        return None
+
+
+def _make(protocol: Protocol, job: Job, folder: Path, runner: Runner, extend: Extend | None) -> None:
+    arm, seed = job
+    graph = graph_of(protocol, arm, seed)
     if extend is not None:
-        extend(graph, arm, seed, inputs)
-    return graph
+        extend(graph, arm, seed, runner)
+    try:
+        data = runner.run(graph)
+    except RuntimeError as error:
+        raise RuntimeError(f"{arm.name}, '{protocol.prompt_of(seed)}', seed {seed}: {error}") from error
+    write_whole(picture(folder, arm, seed), data)
 
 
-def _keep(source: Path, target: Path) -> None:
-    """Whole or not at all: a copy beside the target, then a rename."""
-    target.parent.mkdir(parents=True, exist_ok=True)
-    part = target.with_suffix(".part")
-    shutil.copyfile(source, part)
-    os.replace(part, target)
-    source.unlink()
-
-
-def _log(folder: Path, row: dict) -> None:
-    with (folder / "runs.jsonl").open("a", encoding="utf-8") as file:
-        file.write(json.dumps(row) + "\n")
+def _work(protocol: Protocol, arm: Arm) -> float:
+    """An arm's cost in arbitrary units: windows times steps, guided ones counted more."""
+    windows = 1 + max(0, arm.width_px - protocol.window_px) / protocol.stride_px
+    steps = float(protocol.steps)
+    if arm.guidance is not None:
+        widgets = {**protocol.guidance, **arm.guidance}
+        steps += GUIDED_STEP * protocol.steps * float(widgets["end_percent"]) / float(widgets.get("every_n", 1))
+    return windows * steps

@@ -1,100 +1,164 @@
-"""Figures of an arm's panoramas, by networks that guided nothing."""
+"""Figures of single pictures, kept as they are computed."""
 
-from dataclasses import dataclass
+from __future__ import annotations
+
+import base64
+import hashlib
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
+from tqdm import tqdm
 
-from bench.arms import Arm
+from bench.arms import REFERENCE, SINGLE, Arm, reference_set
 from bench.generate import picture
-from demo.judge import agreement, load_judge, times_of_day
-from demo.palettes import BIOMES, TIMES
-from demo.scenes import render
+from bench.journal import Journal
+from bench.judges import Judges
+from bench.protocol import Protocol
 from syncdiffusion_core.metrics.coherence import mean_of_pairs, side_by_side
-from syncdiffusion_core.perceptual.distance import pairwise
+from syncdiffusion_core.metrics.crops import random_crop
+from syncdiffusion_core.metrics.labels import agreement, label_distance
+from syncdiffusion_core.metrics.seam import border_seam, wrap_seam
+from syncdiffusion_core.perceptual.distance import PerceptualDistance
 
-WINDOW = 128
-FRESH_PER_SCENE = 40
-FRESH_SEED = 7_000_000  # scenes that no training has drawn
+BORDER_REACH_PX = 4  # half a latent cell on each side: a decoder spreads a step over about as much
+
+
+class Unusable(ValueError):
+    """A picture that cannot be scored; the message names it, says why and what to do."""
 
 
 @dataclass(frozen=True)
-class Scores:
-    """Per panorama [P] unless said otherwise.
+class Score:
+    """One picture's figures; ``syncdiffusion_core.metrics`` says what they mean.
 
-    agree: share of the windows at the panorama's majority time of day. alike: whether all are. intra: mean
-    distance of all pairs of windows by the judge's features (Intra-LPIPS with a second network). variance: of
-    the pixels inside a window, mean over windows. embedding: of each window, [P, W, D].
+    picture: digest of the file or files, so that a picture made anew is scored anew. values: by column; what the
+    judges do not cover is absent. features: of the random crop, [D] or none.
     """
 
-    agree: Tensor
-    alike: Tensor
-    intra: Tensor
-    variance: Tensor
-    embedding: Tensor
+    arm: str
+    seed: int
+    picture: str
+    values: dict[str, float] = field(default_factory=dict)
+    features: Tensor | None = None
+
+    def row(self, judges: str) -> dict:
+        """As a line of the journal."""
+        packed = None if self.features is None else base64.b64encode(self.features.float().numpy().tobytes()).decode()
+        return {**asdict(self), "features": packed, "judges": judges}
+
+    @classmethod
+    def from_row(cls, row: dict) -> Score:
+        """Of a line of the journal."""
+        packed = row["features"]
+        features = None if packed is None else torch.from_numpy(np.frombuffer(base64.b64decode(packed), "<f4").copy())
+        return cls(row["arm"], row["seed"], row["picture"], row["values"], features)
 
 
-def load_picture(path: Path) -> Tensor:
-    """[3, H, W] in [0, 1]."""
-    return torch.from_numpy(np.array(Image.open(path).convert("RGB"))).permute(2, 0, 1).float() / 255
+def load_picture(path: Path, width_px: int, height_px: int) -> Tensor:
+    """[3, H, W] in [0, 1]. Raises Unusable when it is missing, damaged or of another size."""
+    try:
+        with Image.open(path) as image:
+            pixels = np.array(image.convert("RGB"))
+    except FileNotFoundError:
+        raise Unusable(f"{path} is missing: run without --score-only to have it made") from None
+    except (OSError, SyntaxError) as error:
+        raise Unusable(f"{path} cannot be read ({error}): run without --score-only to have it made again") from error
+    if pixels.shape[:2] != (height_px, width_px):
+        size = f"{pixels.shape[1]}x{pixels.shape[0]}"
+        raise Unusable(f"{path} is {size} px, not {width_px}x{height_px}: delete it to have it made again")
+    return torch.from_numpy(pixels).permute(2, 0, 1).float() / 255
+
+
+def score_all(protocol: Protocol, arms: Iterable[Arm], folder: Path, judges: Judges) -> tuple[list[Score], list[str]]:
+    """Scores of every picture that is there, references among them, and what could not be used.
+
+    What was scored before is taken from scores.jsonl in the folder; each new score is there before the next begins.
+    """
+    journal = Journal(folder / "scores.jsonl")
+    known = {(s.arm, s.seed, s.picture): s for s in (Score.from_row(r) for r in journal if r["judges"] == judges.name)}
+    problems = [f"{folder / 'scores.jsonl'}, line {n} is damaged and left out" for n in journal.damaged]
+    scores, jobs = [], [(arm, seed) for arm in (reference_set(protocol), *arms) for seed in arm.seeds]
+    for arm, seed in tqdm(jobs, desc="scores", unit="picture"):
+        paths = pictures_of(protocol, arm, seed, folder)
+        try:
+            key = arm.name, seed, _digest(paths)
+            if key not in known:
+                known[key] = score(protocol, arm, seed, folder, judges)
+                journal.append(known[key].row(judges.name))
+            scores.append(known[key])
+        except Unusable as error:
+            problems.append(str(error))
+    return scores, problems
+
+
+def pictures_of(protocol: Protocol, arm: Arm, seed: int, folder: Path) -> list[Path]:
+    """The files behind a score: the panorama, or for single images the crop and those put side by side.
+
+    Unrelated images of one prompt, as many as the panorama has windows, give the scale that the paper takes from
+    random pairs of its reference set.
+    """
+    own = picture(folder, arm, seed)
+    if arm.name != SINGLE:
+        return [own]
+    references = reference_set(protocol)
+    alike = [s for s in references.seeds if protocol.prompt_of(s) == protocol.prompt_of(seed)]
+    count = min(len(alike), protocol.widths_px[0] // protocol.window_px)
+    chosen = np.random.default_rng(seed).choice(alike, count, replace=False)
+    return [own, *(picture(folder, references, int(s)) for s in chosen)]
 
 
 @torch.no_grad()
-def score(arm: Arm, folder: Path) -> Scores:
-    """Score every picture of an arm, in the order of its seeds."""
-    judge = load_judge()
-    rows = []
-    for seed in arm.seeds:
-        windows = side_by_side(load_picture(picture(folder, arm, seed)), WINDOW)  # [W, 3, h, w]
-        majority = agreement(times_of_day(judge, windows))
-        intra = mean_of_pairs(pairwise(judge, judge.features(windows)))
-        variance = windows.flatten(2).var(dim=2).mean()
-        rows.append((majority, majority == 1, torch.tensor(intra), variance, judge.embedding(windows)))
-    agree, alike, intra, variance, embedding = (torch.stack(column) for column in zip(*rows, strict=True))
-    return Scores(agree, alike.float(), intra, variance, embedding)
+def score(protocol: Protocol, arm: Arm, seed: int, folder: Path, judges: Judges) -> Score:
+    """All figures of one picture. Raises Unusable."""
+    side, paths = protocol.window_px, pictures_of(protocol, arm, seed, folder)
+    width = side if arm.name == SINGLE else arm.width_px
+    images = [load_picture(path, width, side) for path in paths]
+    panorama = torch.cat(images[1:] or images, dim=2)  # single images: those put side by side, without the crop
+    crop = random_crop(images[0], side, seed)[None]
+    values = {}
+    if arm.name != REFERENCE:
+        values = _values(panorama, protocol, judges)
+    if judges.captions is not None:
+        values["caption"] = float(judges.captions.score(crop, [protocol.prompt_of(seed)]))
+    features = None if judges.features is None else judges.features.embed(crop)[0].cpu()
+    return Score(arm.name, seed, _digest(paths), values, features)
 
 
-@torch.no_grad()
-def fresh_embeddings() -> Tensor:
-    """Judge's embeddings of freshly drawn windows, all places and times of day alike: [N, D]."""
-    judge, parts = load_judge(), []
-    for place, biome in enumerate(BIOMES):
-        for time, name in enumerate(TIMES):
-            first = FRESH_SEED + 1000 * (place * len(TIMES) + time)
-            strips = [render(first + k, name, biome, WINDOW) for k in range(FRESH_PER_SCENE)]
-            images = torch.from_numpy(np.stack(strips)).permute(0, 3, 1, 2).float() / 255
-            parts.append(judge.embedding(images))
-    return torch.cat(parts)
+def _values(panorama: Tensor, protocol: Protocol, judges: Judges) -> dict[str, float]:
+    windows = side_by_side(panorama, protocol.window_px)  # [W, 3, h, w]
+    width, borders = panorama.shape[2], range(protocol.stride_px, panorama.shape[2], protocol.stride_px)
+    values = {name: intra_distance(network, windows) for name, network in judges.intra.items()}
+    values["wrap"] = wrap_seam(panorama)
+    if width > protocol.window_px:
+        values["border"] = border_seam(panorama, list(borders), BORDER_REACH_PX)
+    values["variance"] = float(windows.flatten(2).var(dim=2).mean())
+    if judges.labels is not None:
+        probabilities = judges.labels(windows)
+        values["agree"] = float(agreement(probabilities.argmax(dim=1)))
+        values["alike"] = float(values["agree"] == 1)
+        values["label_distance"] = label_distance(probabilities)
+    return values
 
 
-def polynomial_kernel(a: Tensor, b: Tensor) -> Tensor:
-    """KID's kernel (a.b / D + 1)^3 (Binkowski et al. 2018)."""
-    return (a @ b.T / a.shape[1] + 1) ** 3
+def intra_distance(network: PerceptualDistance, windows: Tensor) -> float:
+    """Mean distance over all pairs of windows [W, 3, h, w], one window's activations at a time."""
+    device = next(network.parameters()).device
+    each = [network.features(window.to(device)) for window in windows.split(1)]
+    pairs = torch.zeros(len(each), len(each))
+    for i, j in zip(*torch.triu_indices(len(each), len(each), offset=1), strict=True):
+        pairs[i, j] = network.distance(each[i], each[j])[0]
+    return mean_of_pairs(pairs)
 
 
-class Kid:
-    """Unbiased KID of panoramas' windows to fresh renders, quick to resample.
-
-    Windows of one panorama are alike by design, so pairs within a panorama are left out of the windows' own
-    term: the estimate is that of one window a panorama, averaged over which one.
-    """
-
-    def __init__(self, windows: Tensor, fresh: Tensor) -> None:
-        panoramas, count, _ = windows.shape
-        # Standardised by the fresh windows: the judge's features have large means, which the kernel would cube.
-        mean, scale = fresh.mean(dim=0), fresh.std(dim=0).clamp(min=1e-6)
-        flat, fresh = (windows.flatten(0, 1) - mean) / scale, (fresh - mean) / scale
-        own = polynomial_kernel(flat, flat).unflatten(0, (panoramas, count)).unflatten(2, (panoramas, count))
-        self._own = own.mean(dim=(1, 3))  # [P, P]
-        self._cross = polynomial_kernel(flat, fresh).mean(dim=1).unflatten(0, (panoramas, count)).mean(dim=1)
-        kernel, n = polynomial_kernel(fresh, fresh), len(fresh)
-        self._fresh = (kernel.sum() - kernel.diagonal().sum()) / (n * (n - 1))
-
-    def of(self, rows: Tensor) -> float:
-        """KID of the panoramas in rows [R] (repeats allowed, as in a bootstrap)."""
-        own = self._own[rows][:, rows]
-        different = rows[:, None] != rows[None, :]
-        return float(own[different].mean() + self._fresh - 2 * self._cross[rows].mean())
+def _digest(paths: Iterable[Path]) -> str:
+    digest = hashlib.sha256()
+    for path in paths:
+        if not path.is_file():
+            raise Unusable(f"{path} is missing: run without --score-only to have it made")
+        digest.update(path.read_bytes())
+    return digest.hexdigest()[:16]

@@ -1,0 +1,103 @@
+"""One panorama as an API-format graph of ComfyUI."""
+
+from __future__ import annotations
+
+from bench.arms import Arm
+from bench.protocol import Protocol
+
+Graph = dict[str, dict]
+PICTURE = "picture"
+"""The node whose image is the panorama."""
+
+
+def graph_of(protocol: Protocol, arm: Arm, seed: int) -> Graph:
+    """The graph of an arm's panorama; a preview node takes it, so nothing stays in a user's output folder."""
+    guided = arm.guidance is not None
+    return {
+        "model": _loader(protocol),
+        "prompt": _node("CLIPTextEncode", clip=["model", 1], text=protocol.prompt_of(seed)),
+        "negative": _node("CLIPTextEncode", clip=["model", 1], text=protocol.negative),
+        "canvas": _node("EmptyLatentImage", width=arm.width_px, height=protocol.window_px, batch_size=1),
+        "windows": _windows(protocol),
+        **(_guidance(protocol, arm) if guided else {}),
+        "sampler": _sampler(protocol, arm, seed, guided),
+        "image": _node(
+            "SyncDiffusionPanoramaDecode",
+            samples=["sampler", 0],
+            vae=["model", 2],
+            wrap_x=False,
+            wrap_y=False,
+            wrap_margin=128,
+            tile_size=1024,
+        ),
+        PICTURE: _node("PreviewImage", images=["image", 0]),
+    }
+
+
+def _node(class_type: str, **inputs: object) -> dict:
+    return {"class_type": class_type, "inputs": inputs}
+
+
+def _loader(protocol: Protocol) -> dict:
+    if protocol.checkpoint is None:
+        return _node("SyncDiffusionLoadDemoModel")
+    return _node("CheckpointLoaderSimple", ckpt_name=protocol.checkpoint)
+
+
+def _windows(protocol: Protocol) -> dict:
+    return _node(
+        "SyncDiffusionWindowTiler",
+        window_width=protocol.window_px,
+        window_height=protocol.window_px,
+        stride_x=protocol.stride_px,
+        stride_y=protocol.stride_px,
+        wrap_x=False,
+        wrap_y=False,
+        blend=protocol.blend,
+        positions="window's own corner",
+    )
+
+
+def _guidance(protocol: Protocol, arm: Arm) -> Graph:
+    widgets = {
+        "weight": protocol.ablation_weight,
+        "end_percent": 0.2,
+        "anchor": "centre window",
+        "anchor_index": 0,
+        "gradient": "through the model",
+        "decay": 0.95,
+        "start_percent": 0.0,
+        "every_n": 1,
+        "schedule": "percent",
+        "max_move": 0.1,
+        **protocol.guidance,
+        **arm.guidance,
+    }
+    return {
+        "perceptual": _node("SyncDiffusionLoadPerceptualModel", perceptual_name=arm.perceptual or protocol.perceptual),
+        "guidance": _node("SyncDiffusionGuidance", vae=["model", 2], perceptual_model=["perceptual", 0], **widgets),
+    }
+
+
+def _sampler(protocol: Protocol, arm: Arm, seed: int, guided: bool) -> dict:
+    return _node(
+        "SyncDiffusionPanoramaSampler",
+        model=["model", 0],
+        windows=["windows", 0],
+        positive=["prompt", 0],
+        negative=["negative", 0],
+        latent_image=["canvas", 0],
+        seed=seed,
+        steps=protocol.steps,
+        cfg=protocol.cfg,
+        sampler_name=protocol.sampler,
+        scheduler=protocol.scheduler,
+        denoise=1.0,
+        algorithm=arm.algorithm or protocol.algorithm,
+        start_at_step=0,
+        end_at_step=10000,
+        add_noise=True,
+        return_with_leftover_noise=False,
+        windows_per_batch=0,
+        **({"guidance": ["guidance", 0]} if guided else {}),
+    )

@@ -1,0 +1,94 @@
+"""A ComfyUI inside this process: its nodes and its executor, without its server."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+import uuid
+from pathlib import Path
+
+from bench.graphs import PICTURE, Graph
+
+PACK_ROOT = Path(__file__).resolve().parents[1]
+
+
+class InProcess:
+    """A Runner. One a process: the host is a set of modules."""
+
+    def __init__(self, folder: Path, scratch: Path) -> None:
+        """folder: the ComfyUI checkout, whose model folders are used. scratch: for its temporary and input files."""
+        self._scratch = scratch
+        sys.path.insert(0, str(folder))  # before this pack, whose `nodes` would hide the host's
+        _choose_device()
+        import nodes
+
+        if Path(nodes.__file__).resolve().parent != folder.resolve():
+            raise RuntimeError(f"'nodes' is {nodes.__file__}, not that of {folder}: import nothing before the host")
+        self._redirect(folder)
+        self._server = _silent_server()
+        asyncio.run(nodes.init_builtin_extra_nodes())
+        if not asyncio.run(nodes.load_custom_node(str(PACK_ROOT))):
+            raise RuntimeError("the pack does not load in this ComfyUI; its log says why")
+        self._executor = self._make_executor()
+
+    def _redirect(self, folder: Path) -> None:
+        import folder_paths
+        from utils.extra_config import load_extra_path_config
+
+        for name in ("temp", "input"):
+            (self._scratch / name).mkdir()
+        folder_paths.set_temp_directory(str(self._scratch / "temp"))
+        folder_paths.set_input_directory(str(self._scratch / "input"))
+        if (extra := folder / "extra_model_paths.yaml").is_file():
+            load_extra_path_config(str(extra))
+
+    def _make_executor(self):
+        import execution
+
+        return execution.PromptExecutor(
+            self._server, execution.CacheType.CLASSIC, {"lru": 0, "ram": 0.0, "ram_inactive": 0.0}
+        )
+
+    def run(self, graph: Graph) -> bytes:
+        """The PNG file of the graph's picture. Raises RuntimeError with the host's words when it fails."""
+        import execution
+        import folder_paths
+
+        valid, error, wanted, node_errors = asyncio.run(execution.validate_prompt("bench", graph, None))
+        if not valid or node_errors:
+            raise RuntimeError(f"ComfyUI refuses the graph: {error or node_errors}")
+        self._executor.execute(graph, uuid.uuid4().hex, {"extra_pnginfo": {}}, wanted)
+        for kind, data in self._executor.status_messages:
+            if kind in ("execution_error", "execution_interrupted"):
+                raise RuntimeError(f"{data.get('node_type')}: {data.get('exception_message', 'interrupted').strip()}")
+        image = self._executor.history_result["outputs"][PICTURE]["images"][0]
+        path = Path(folder_paths.get_temp_directory()) / image["subfolder"] / image["filename"]
+        data = path.read_bytes()
+        path.unlink()
+        return data
+
+    def upload(self, name: str, data: bytes) -> None:
+        """Put a file into the host's input folder."""
+        (self._scratch / "input" / name).write_bytes(data)
+
+
+def _choose_device() -> None:
+    """Before anything of the host asks for it: the processor where torch sees nothing better."""
+    import torch
+    from comfy.cli_args import args
+
+    args.cpu = not (torch.cuda.is_available() or torch.backends.mps.is_available())
+    args.database_url = "sqlite:///:memory:"
+    args.disable_api_nodes = True
+
+
+def _silent_server():
+    import server
+
+    class SilentServer(server.PromptServer):
+        """The host's server object, which nodes ask for; nobody listens to its messages."""
+
+        def send_sync(self, event, data, sid=None) -> None:
+            pass
+
+    return SilentServer(asyncio.new_event_loop())

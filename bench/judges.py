@@ -1,0 +1,80 @@
+"""The networks that score, none of which has guided unless its name says so."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from torch import Tensor
+
+from bench.networks import CaptionScorer, ClipFeatures, DemoCaptionScore, DemoFeatures, FeatureNetwork, InceptionFeatures
+from demo.export import WEIGHTS
+from demo.judge import label_probabilities, load_judge
+from syncdiffusion_core.perceptual.distance import PerceptualDistance
+from syncdiffusion_core.perceptual.files import load_perceptual
+from syncdiffusion_core.perceptual.style import SceneStyle, StyleNet
+
+INTRA_LPIPS, INTRA_STYLE = "Intra-LPIPS", "Intra-Style-L"
+
+
+@dataclass(frozen=True)
+class Judges:
+    """What one table is scored with. A part that is None leaves its columns out.
+
+    intra: distances by the name of their column. features: of crops, for GIQA, FID and KID; standardise: by the
+    reference's mean and deviation first. captions: CLIP score or its stand-in, scored against caption_name. labels:
+    windows [W, 3, H, W] -> distributions [W, K]. name: says which networks these are; scores by others do not mix.
+    """
+
+    name: str
+    intra: Mapping[str, PerceptualDistance] = field(default_factory=dict)
+    features: FeatureNetwork | None = None
+    standardise: bool = False
+    captions: CaptionScorer | None = None
+    labels: Callable[[Tensor], Tensor] | None = None
+
+
+def demo_judges() -> Judges:
+    """The demo world's own: its judge, which no guidance has seen, and the guiding network beside it."""
+    judge, guide = load_judge(), load_perceptual(WEIGHTS / "scene_perceptual.safetensors")
+    return Judges(
+        name="demo " + _digest([WEIGHTS / "judge.safetensors", WEIGHTS / "scene_perceptual.safetensors"]),
+        intra={
+            INTRA_LPIPS: judge,
+            INTRA_STYLE: SceneStyle(judge),
+            f"{INTRA_LPIPS} (guiding network)": guide,
+        },
+        features=DemoFeatures(),
+        standardise=True,
+        captions=DemoCaptionScore(),
+        labels=lambda windows: label_probabilities(judge, windows)[0],
+    )
+
+
+def file_judges(perceptual: Sequence[Path], inception: Path | None, clip: Path | None, device: str) -> Judges:
+    """From the user's files: LPIPS or style networks (the first LPIPS is the paper's column), Inception, CLIP."""
+    intra: dict[str, PerceptualDistance] = {}
+    for path in perceptual:
+        network = load_perceptual(path).to(device)
+        title = INTRA_STYLE if isinstance(network, StyleNet) else INTRA_LPIPS
+        intra[title if title not in intra else f"{title} ({path.stem})"] = network
+    files = [*perceptual, *(path for path in (inception, clip) if path is not None)]
+    words = None if clip is None else ClipFeatures(clip, device)
+    return Judges(
+        name="files " + _digest(files),
+        intra=intra,
+        features=None if inception is None else InceptionFeatures(inception, device),
+        captions=words,
+    )
+
+
+def _digest(paths: Sequence[Path]) -> str:
+    """Of the files' contents; of a folder, of its files' names and sizes."""
+    digest = hashlib.sha256()
+    for path in paths:
+        parts = sorted(path.iterdir()) if path.is_dir() else [path]
+        for part in parts:
+            digest.update(f"{part.name} {part.stat().st_size}".encode() if path.is_dir() else part.read_bytes())
+    return digest.hexdigest()[:12]

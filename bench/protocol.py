@@ -1,0 +1,123 @@
+"""What one table compares: a model, its prompts, the canvas and the settings that all rows share."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields, replace
+from pathlib import Path
+
+from demo.palettes import BIOMES
+
+PAPER_PROMPTS = (
+    "a photo of a mountain range at twilight",
+    "a photo of a forest with a misty fog",
+    "natural landscape in anime style illustration",
+    "cartoon panorama of spring summer beautiful nature",
+    "a photo of a lake under the northern lights",
+    "a film photo of a beachside street under the sunset",
+)
+"""Six of the prompts that the paper prints panoramas of (MultiDiffusion's six are not all printed there)."""
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """The settings behind every row of a table; the defaults are the paper's (section 5, Tables 1 to 3).
+
+    checkpoint: a file of ComfyUI's models/checkpoints, None for the pack's demo model. widths_px: the canvas first,
+    then the smaller ones of the table's second part. perceptual, style: choices of Load Perceptual Model. guidance:
+    widgets of Perceptual Sync Guidance that every guided row starts from. ablation_weight: w of the rows that vary
+    something else. panoramas: for each row; prompts take turns, so seed s belongs to prompt s modulo their number.
+    references: single images that rows are compared with.
+    """
+
+    checkpoint: str | None
+    prompts: tuple[str, ...] = PAPER_PROMPTS
+    negative: str = ""
+    window_px: int = 512
+    stride_px: int = 128
+    blend: str = "uniform"
+    widths_px: tuple[int, ...] = (3072, 2048, 1024)
+    steps: int = 50
+    cfg: float = 7.5
+    sampler: str = "ddim"
+    scheduler: str = "ddim_uniform"
+    algorithm: str = "reference (Algorithm 1)"
+    perceptual: str = "download LPIPS vgg (528 MB)"
+    style: str = "download style VGG19 (548 MB)"
+    guidance: Mapping[str, object] = field(
+        default_factory=lambda: {"end_percent": 1.0, "gradient": "through the model", "max_move": 0.0}
+    )
+    weights: tuple[float, ...] = (5.0, 10.0, 15.0, 20.0)
+    ablation_weight: float = 20.0
+    panoramas: int = 3000
+    references: int = 3000
+
+    def __post_init__(self) -> None:
+        if not self.prompts or not all(prompt.strip() for prompt in self.prompts):
+            raise ValueError(f"prompts: at least one, none of them blank, got {self.prompts}")
+        narrow = [width for width in self.widths_px if width < self.window_px]
+        if narrow or not self.widths_px:
+            raise ValueError(f"widths_px: at least the window's {self.window_px} px each, got {self.widths_px}")
+        if self.panoramas < 1 or self.references < 1:
+            raise ValueError(f"panoramas, references: at least 1, got {self.panoramas} and {self.references}")
+
+    def prompt_of(self, seed: int) -> str:
+        """The prompt of a seed's panorama in every row."""
+        return self.prompts[seed % len(self.prompts)]
+
+    @property
+    def guides_every_step(self) -> bool:
+        """Whether the rows over w already guide all steps, as the paper does."""
+        return self.guidance.get("end_percent") == 1.0 and self.guidance.get("every_n", 1) == 1
+
+
+DEMO = Protocol(
+    checkpoint=None,
+    prompts=BIOMES,
+    window_px=128,
+    stride_px=64,
+    blend="feathered",
+    widths_px=(768, 512, 256),
+    algorithm="automatic",
+    perceptual="scene (built in)",
+    style="scene style (built in)",
+    guidance={"end_percent": 0.2, "gradient": "image prior (Wiener)", "max_move": 0.1},
+    panoramas=64,
+    references=320,
+)
+"""The demo graph's settings: a place without its time of day, guidance in the first ten of fifty steps."""
+
+
+def save_protocol(protocol: Protocol, path: Path) -> None:
+    """Write a protocol as JSON."""
+    path.write_text(json.dumps(asdict(protocol), indent=1) + "\n", encoding="utf-8")
+
+
+def load_protocol(path: Path) -> Protocol:
+    """Read a protocol; ValueError names the file when it is not one."""
+    try:
+        stored = json.loads(path.read_text(encoding="utf-8"))
+        stored = {key: tuple(value) if isinstance(value, list) else value for key, value in stored.items()}
+        return Protocol(**stored)
+    except (json.JSONDecodeError, UnicodeDecodeError, TypeError, AttributeError) as error:
+        raise ValueError(f"{path}: not the settings of a table ({error})") from error
+
+
+def settle(protocol: Protocol, folder: Path) -> Protocol:
+    """Keep the settings in the folder, or hold them against those its results were made with.
+
+    More panoramas or references than before may be asked for; ValueError names whatever else differs.
+    """
+    path = folder / "protocol.json"
+    if path.exists():
+        before = replace(load_protocol(path), panoramas=protocol.panoramas, references=protocol.references)
+        differing = [f.name for f in fields(Protocol) if getattr(before, f.name) != getattr(protocol, f.name)]
+        if differing:
+            raise ValueError(
+                f"{folder} holds results of other settings ({', '.join(differing)} differ): choose another --out, or "
+                "the settings of its protocol.json"
+            )
+    folder.mkdir(parents=True, exist_ok=True)
+    save_protocol(protocol, path)
+    return protocol
