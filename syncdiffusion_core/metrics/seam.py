@@ -31,7 +31,8 @@ def border_seam(image: Tensor, borders_px: Sequence[int], reach_px: int = 1) -> 
     A ratio of mean absolute differences of neighbouring columns, in [0, inf): around 1 the borders are as smooth as
     the rest, so invisible; the more above, the more visible; below 1 they are blurred. Means over rows and borders,
     because a seam is a step that a whole column shares, while scenery has its steps anywhere; a ratio, because one
-    step is lost in foliage and shows in a sky. Source: own.
+    step is lost in foliage and shows in a sky. One picture with few borders scatters: compare means over pictures.
+    Source: own.
     """
     width = image.shape[2]
     if not borders_px or not all(1 <= b < width for b in borders_px):
