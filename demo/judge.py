@@ -8,10 +8,13 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from syncdiffusion_core.metrics.labels import agreement
 from syncdiffusion_core.perceptual.files import load_perceptual
 from syncdiffusion_core.perceptual.scene_net import SceneNet
 
 from .export import WEIGHTS
+
+__all__ = ["agreement", "label_probabilities", "load_judge", "times_of_day"]
 
 
 def load_judge() -> SceneNet:
@@ -25,6 +28,8 @@ def times_of_day(judge: SceneNet, windows: Tensor) -> Tensor:
     return judge.logits(windows)[0].argmax(dim=1)
 
 
-def agreement(times: Tensor) -> Tensor:
-    """Share of the windows [W] that show the majority's time of day: a scalar in (0, 1]."""
-    return times.bincount().max() / len(times)
+@torch.no_grad()
+def label_probabilities(judge: SceneNet, windows: Tensor) -> tuple[Tensor, Tensor]:
+    """Of each window [W, 3, H, W] in [0, 1], over palettes.TIMES and over palettes.BIOMES: [W, 5] each, sums 1."""
+    times, biomes = judge.logits(windows)
+    return times.softmax(dim=1), biomes.softmax(dim=1)

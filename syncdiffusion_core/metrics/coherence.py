@@ -7,6 +7,7 @@ from torch import Tensor
 
 from ..perceptual.distance import PerceptualDistance, pairwise
 from ..views.windows import WindowLayout, Windows
+from .seam import wrap_seam
 
 
 @dataclass(frozen=True)
@@ -14,7 +15,7 @@ class Coherence:
     """How coherent one panorama is.
 
     pairs: distances between non-overlapping windows, [W, W]. intra: their mean over all pairs (the paper's
-    Intra-LPIPS), lower is more alike, 0 for fewer than two windows. seam: see ``seam_score``.
+    Intra-LPIPS), lower is more alike, 0 for fewer than two windows. seam: see ``wrap_seam``.
     """
 
     pairs: Tensor
@@ -26,7 +27,7 @@ def coherence(image: Tensor, distance: PerceptualDistance, window_px: int) -> Co
     """Figures of one panorama [3, H, W] in [0, 1], windows of window_px side by side along its longer side."""
     with torch.no_grad():
         pairs = pairwise(distance, distance.features(side_by_side(image, window_px)))
-    return Coherence(pairs, mean_of_pairs(pairs), seam_score(image))
+    return Coherence(pairs, mean_of_pairs(pairs), wrap_seam(image))
 
 
 def side_by_side(image: Tensor, window_px: int) -> Tensor:
@@ -47,13 +48,3 @@ def mean_of_pairs(pairs: Tensor) -> float:
         return 0.0
     rows, columns = torch.triu_indices(count, count, offset=1)
     return float(pairs[rows, columns].mean())
-
-
-def seam_score(image: Tensor) -> float:
-    """How far the wrap stands out: the difference of the first and last columns over that of neighbours.
-
-    Around 1 the ends of [3, H, W] meet; the more above, the more visible the seam.
-    """
-    across = (image[:, :, 0] - image[:, :, -1]).abs().mean()
-    beside = (image[:, :, 1:] - image[:, :, :-1]).abs().mean()
-    return float(across / beside.clamp(min=1e-6))

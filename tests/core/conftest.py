@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch import nn
 
 FOLDER = str(Path(__file__).resolve().parent)
 if FOLDER not in sys.path:
@@ -22,3 +23,10 @@ def one_thread(request: pytest.FixtureRequest) -> Iterator[None]:
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(threads)
+
+
+@pytest.fixture
+def no_init(monkeypatch: pytest.MonkeyPatch) -> None:
+    """torchvision fills 100 million weights of a classifier that LPIPS throws away: seconds for nothing."""
+    for name in ("kaiming_normal_", "kaiming_uniform_", "normal_", "uniform_"):
+        monkeypatch.setattr(nn.init, name, lambda tensor, *args, **kwargs: tensor)

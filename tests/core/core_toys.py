@@ -10,7 +10,7 @@ import math
 import numpy as np
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from syncdiffusion_core.denoiser import Rows
 
@@ -159,3 +159,17 @@ def paste(canvas: Tensor, origin: tuple[int, int], view: Tensor) -> None:
 
 def report_difference(one: Tensor, other: Tensor) -> float:
     return float((one - other).abs().max())
+
+
+def fill(network: nn.Module, seed: int = 0) -> nn.Module:
+    """Weights that keep activations near 1, one half of them off after a ReLU; non-negative linear layers."""
+    generator = torch.Generator().manual_seed(seed)
+    for name, parameter in network.named_parameters():
+        if "lin" in name:
+            parameter.data = torch.rand(parameter.shape, generator=generator)
+        elif parameter.ndim > 1:
+            fan_in = parameter[0].numel()
+            parameter.data = torch.randn(parameter.shape, generator=generator) * (2 / fan_in) ** 0.5
+        else:
+            parameter.data = 0.1 * torch.randn(parameter.shape, generator=generator)
+    return network.eval()

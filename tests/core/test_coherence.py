@@ -4,7 +4,8 @@ import core_toys as toys
 import pytest
 import torch
 
-from syncdiffusion_core.metrics.coherence import coherence, mean_of_pairs, seam_score, side_by_side
+from syncdiffusion_core.metrics.coherence import coherence, mean_of_pairs, side_by_side
+from syncdiffusion_core.metrics.seam import wrap_seam
 
 
 class Brightness:
@@ -66,7 +67,7 @@ def test_coherence_of_known_brightness():
     figures = coherence(image, Brightness(), 8)
     torch.testing.assert_close(figures.pairs, torch.tensor([[0, 0.5, 1], [0.5, 0, 0.5], [1, 0.5, 0]]))
     assert figures.intra == pytest.approx((0.5 + 1.0 + 0.5) / 3)
-    assert figures.seam == pytest.approx(seam_score(image))
+    assert figures.seam == pytest.approx(wrap_seam(image))
 
 
 def test_one_scene_is_fully_coherent():
@@ -80,21 +81,3 @@ def test_intra_is_the_mean_of_all_fifteen_pairs_of_six():
     pairs = [float(toys.loss_of(windows[i], windows[j])) for i in range(6) for j in range(i)]
     assert len(pairs) == 15
     assert coherence(image, toys.ToyDistance(), 16).intra == pytest.approx(sum(pairs) / 15, rel=1e-9)
-
-
-def test_the_seam_of_a_ramp():
-    """From 0 to 1 over 11 columns: neighbours differ by .1, the ends by 1."""
-    ramp = torch.linspace(0, 1, 11).expand(3, 4, -1)
-    assert seam_score(ramp) == pytest.approx(10.0, rel=1e-4)
-
-
-def test_the_seam_of_a_closed_wave_is_a_step_like_any_other():
-    angles = torch.arange(64) * 2 * torch.pi / 64
-    wave = angles.sin().expand(3, 4, -1)
-    assert seam_score(wave) < 2
-    rolled = seam_score(torch.rand(3, 64, 64, generator=torch.Generator().manual_seed(0)))
-    assert rolled == pytest.approx(1.0, abs=0.15)
-
-
-def test_a_flat_picture_has_no_seam():
-    assert seam_score(torch.full((3, 4, 8), 0.5)) == 0.0

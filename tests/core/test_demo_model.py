@@ -7,7 +7,7 @@ import torch
 from safetensors import safe_open
 
 from demo.export import WEIGHTS
-from demo.judge import agreement, load_judge, times_of_day
+from demo.judge import load_judge, times_of_day
 from demo.palettes import BIOMES, TIMES
 from demo.pipeline import load_demo
 from demo.scenes import render
@@ -89,10 +89,6 @@ def test_distance_takes_one_anchor_and_any_size_that_16_divides():
     distance.sum().backward()
     assert image.grad.isfinite().all()
     assert net.embedding(image).shape == (3, 128)
-
-
-def test_agreement_counts_the_majority():
-    assert agreement(torch.tensor([0, 0, 0, 2])) == 0.75
 
 
 def test_the_judge_reads_a_panorama_window_by_window(renders):

@@ -25,32 +25,11 @@ TRUNKS = pytest.mark.parametrize("trunk", list(Trunk))
 
 
 @pytest.fixture
-def no_init(monkeypatch: pytest.MonkeyPatch) -> None:
-    """torchvision fills 100 million weights of a classifier that LPIPS throws away: seconds for nothing."""
-    for name in ("kaiming_normal_", "kaiming_uniform_", "normal_", "uniform_"):
-        monkeypatch.setattr(nn.init, name, lambda tensor, *args, **kwargs: tensor)
-
-
-def fill(network: nn.Module, seed: int = 0) -> nn.Module:
-    """Weights that keep activations near 1, one half of them off after a ReLU; non-negative linear layers."""
-    generator = torch.Generator().manual_seed(seed)
-    for name, parameter in network.named_parameters():
-        if "lin" in name:
-            parameter.data = torch.rand(parameter.shape, generator=generator)
-        elif parameter.ndim > 1:
-            fan_in = parameter[0].numel()
-            parameter.data = torch.randn(parameter.shape, generator=generator) * (2 / fan_in) ** 0.5
-        else:
-            parameter.data = 0.1 * torch.randn(parameter.shape, generator=generator)
-    return network.eval()
-
-
-@pytest.fixture
 def packages_own(trunk: Trunk, no_init: None) -> Iterator[nn.Module]:
     """The lpips package's model of the trunk."""
     import lpips
 
-    return fill(lpips.LPIPS(net=trunk.value, pretrained=False, pnet_rand=True, verbose=False))
+    return toys.fill(lpips.LPIPS(net=trunk.value, pretrained=False, pnet_rand=True, verbose=False))
 
 
 def pictures(n=2, side=64, seed=0) -> torch.Tensor:
@@ -173,7 +152,7 @@ def test_pairwise_is_every_row_against_every_row():
 
 def style_net(constant=None) -> StyleNet:
     network = StyleNet() if constant is None else StyleNet(constant)
-    return fill(network)
+    return toys.fill(network)
 
 
 def gram_distance(network: StyleNet, one: torch.Tensor, other: torch.Tensor) -> float:
@@ -426,7 +405,7 @@ def test_weights_that_do_not_fit_are_refused_by_name(tmp_path, change, word):
 
 def test_lpips_weights_of_another_trunk_are_refused(tmp_path, no_init):
     path = tmp_path / "net.safetensors"
-    save_perceptual(path, "alex", fill(LpipsNet(Trunk.SQUEEZE).net).state_dict(), 1.0)
+    save_perceptual(path, "alex", toys.fill(LpipsNet(Trunk.SQUEEZE).net).state_dict(), 1.0)
     refused(path, "do not fit a 'alex' network")
 
 

@@ -8,13 +8,14 @@ import torch
 from bench.control_table import add_control, arms_of
 from bench.generate import graph_of
 from bench.horizons import horizon
-from demo.judge import agreement, load_judge, times_of_day
+from demo.judge import load_judge, times_of_day
 from demo.palettes import BIOMES, TIMES
 from demo.pipeline import load_demo
 from demo.scenes import scene
 from demo.skyline import detect, load_detector
 from demo.train_control import FILE
 from syncdiffusion_core.metrics.coherence import side_by_side
+from syncdiffusion_core.metrics.labels import agreement
 
 SEEDS = range(40_000, 40_003)
 STEPS = 12
