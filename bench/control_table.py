@@ -6,8 +6,10 @@ under bench/results/control, measures it, and writes table.md, scores.json and c
 """
 
 import argparse
+import io
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import takewhile
 from pathlib import Path
 
 import numpy as np
@@ -15,20 +17,27 @@ import torch
 from PIL import Image, ImageDraw
 from torch import Tensor
 
-from bench.arms import Arm, prompt_of
-from bench.demo_table import RESAMPLES, finished, interval
+from bench.arms import Arm
+from bench.figures import interval
 from bench.generate import generate, picture
+from bench.graphs import Graph
 from bench.horizons import horizon, kind_of
-from bench.score import load_picture, score
+from bench.hosts import Runner, servers
+from bench.protocol import DEMO
+from bench.score import load_picture
 from demo.horizon import hint_of
+from demo.judge import load_judge, times_of_day
 from demo.palettes import BIOMES, TIMES
 from demo.pipeline import load_demo
 from demo.scenes import scene
 from demo.skyline import detect, load_detector
+from syncdiffusion_core.metrics.coherence import side_by_side
+from syncdiffusion_core.metrics.labels import agreement
 
 RESULTS = Path(__file__).parent / "results" / "control"
 SEEDS = range(24)
 DEMO_WEIGHT = {"weight": 10.0}
+WIDTH, HEIGHT = DEMO.widths_px[0], DEMO.window_px
 STRENGTH = 0.5
 """On windows of other scenes, the weakest of .5, .7 and 1 follows a drawing as closely as the others."""
 REAL_SCENES, REAL_WIDTH, FIRST_REAL = 200, 256, 21_000_000
@@ -45,15 +54,17 @@ class ControlledArm(Arm):
 def arms_of(seeds: range) -> tuple[Arm, ...]:
     """The rows of the table."""
     return (
-        Arm("guided", "guided", seeds, DEMO_WEIGHT),
-        ControlledArm("control", "ControlNet", seeds),
-        ControlledArm("control_guided", "ControlNet, guided", seeds, DEMO_WEIGHT),
-        ControlledArm("control_guided_full", "ControlNet at strength 1, guided", seeds, DEMO_WEIGHT, strength=1.0),
+        Arm("guided", "guided", WIDTH, seeds, guidance=DEMO_WEIGHT),
+        ControlledArm("control", "ControlNet", WIDTH, seeds),
+        ControlledArm("control_guided", "ControlNet, guided", WIDTH, seeds, guidance=DEMO_WEIGHT),
+        ControlledArm(
+            "control_guided_full", "ControlNet at strength 1, guided", WIDTH, seeds, guidance=DEMO_WEIGHT, strength=1.0
+        ),
     )
 
 
-def add_control(graph: dict, arm: Arm, seed: int, inputs: Path) -> None:
-    """Put the seed's skyline in the host's input folder and the ControlNet on the prompt of the arm's sampler.
+def add_control(graph: Graph, arm: Arm, seed: int, runner: Runner) -> None:
+    """Put the seed's skyline in the host's input folder and the ControlNet on the prompt of the sampler.
 
     Not on the negative one: CFG then presses for the drawing as it does for the words.
     """
@@ -61,7 +72,9 @@ def add_control(graph: dict, arm: Arm, seed: int, inputs: Path) -> None:
         return
     name = f"horizon_{seed}.png"
     pixels = (hint_of(horizon(seed)[None])[0] * 255).round().byte().permute(1, 2, 0)
-    Image.fromarray(pixels.contiguous().numpy()).save(inputs / name)
+    file = io.BytesIO()
+    Image.fromarray(pixels.contiguous().numpy()).save(file, "png")
+    runner.upload(name, file.getvalue())
     graph["hint"] = {"class_type": "LoadImage", "inputs": {"image": name}}
     graph["control"] = {
         "class_type": "ControlNetApplyAdvanced",
@@ -75,14 +88,25 @@ def add_control(graph: dict, arm: Arm, seed: int, inputs: Path) -> None:
             "end_percent": 1.0,
         },
     }
-    graph[arm.method]["inputs"]["positive"] = ["control", 0]
+    graph["sampler"]["inputs"]["positive"] = ["control", 0]
 
 
 def skyline_errors(arm: Arm, folder: Path) -> Tensor:
     """|drawn - detected| in px, mean over the columns of each panorama: [P]."""
-    images = torch.stack([load_picture(picture(folder, arm, seed)) for seed in arm.seeds])
+    images = torch.stack(_pictures(arm, folder))
     drawn = torch.stack([horizon(seed) for seed in arm.seeds])
     return (detect(load_detector(), images) - drawn).abs().mean(dim=1)
+
+
+def agreements(arm: Arm, folder: Path) -> Tensor:
+    """Share of the windows at the majority's time of day: [P]."""
+    judge = load_judge()
+    shares = [agreement(times_of_day(judge, side_by_side(image, HEIGHT))) for image in _pictures(arm, folder)]
+    return torch.stack(shares)
+
+
+def _pictures(arm: Arm, folder: Path) -> list[Tensor]:
+    return [load_picture(picture(folder, arm, seed), WIDTH, HEIGHT) for seed in arm.seeds]
 
 
 @torch.no_grad()
@@ -94,29 +118,31 @@ def own_error() -> tuple[float, float, float]:
         image = torch.from_numpy(real.image).permute(2, 0, 1)[None].float() / 255
         found = detect(net, model.decode(model.encode_image(image)))[0]
         errors.append((found - torch.from_numpy(real.skyline)).abs().mean())
-    return interval(torch.stack(errors), _resamples(REAL_SCENES))
+    return interval(torch.stack(errors))
 
 
-def _resamples(count: int) -> Tensor:
-    return torch.randint(count, (RESAMPLES, count), generator=torch.Generator().manual_seed(0))
+def finished(arms: list[Arm], folder: Path) -> list[Arm]:
+    """The arms over the leading seeds for which all of them have a picture."""
+    ready = (all(picture(folder, arm, seed).exists() for arm in arms) for seed in arms[0].seeds)
+    count = sum(takewhile(bool, ready))
+    return [replace(arm, seeds=arm.seeds[:count]) for arm in arms]
 
 
 def measure(arms: list[Arm], folder: Path) -> dict:
     """Everything the table says, intervals as (mean, low, high)."""
-    resamples = _resamples(len(arms[0].seeds))
     errors = {arm.name: skyline_errors(arm, folder) for arm in arms}
-    agree = {arm.name: score(arm, folder).agree for arm in arms}
+    agree = {arm.name: agreements(arm, folder) for arm in arms}
     followed = errors["control_guided"]
     groups = {
         "kind": [kind_of(seed) for seed in arms[0].seeds],
-        "place": [prompt_of(seed) for seed in arms[0].seeds],
+        "place": [DEMO.prompt_of(seed) for seed in arms[0].seeds],
     }
     return {
         "seeds": len(arms[0].seeds),
         "detector_px": own_error(),
-        "skyline_px": {name: interval(values, resamples) for name, values in errors.items()},
-        "agree": {name: interval(values, resamples) for name, values in agree.items()},
-        "agree_gain": interval(agree["control_guided"] - agree["guided"], resamples),
+        "skyline_px": {name: interval(values) for name, values in errors.items()},
+        "agree": {name: interval(values) for name, values in agree.items()},
+        "agree_gain": interval(agree["control_guided"] - agree["guided"]),
         "control_guided_px_by": {
             name: {key: float(followed[[k == key for k in keys]].mean()) for key in dict.fromkeys(keys)}
             for name, keys in groups.items()
@@ -158,7 +184,7 @@ def contact_sheet(arms: list[Arm], folder: Path) -> Image.Image:
     for k, seed in enumerate(arms[0].seeds[:SHEET_SEEDS]):
         left, top = k % 2 * width, k // 2 * (len(arms) * height + label)
         titles = ", ".join(arm.title for arm in arms)
-        draw.text((left + 4, top + 2), f"seed {seed}, {prompt_of(seed)}, {kind_of(seed)}: {titles}", "black")
+        draw.text((left + 4, top + 2), f"seed {seed}, {DEMO.prompt_of(seed)}, {kind_of(seed)}: {titles}", "black")
         for row, arm in enumerate(arms):
             pixels = np.array(Image.open(picture(folder, arm, seed)).convert("RGB"))
             columns = np.arange(0, width, 4)
@@ -179,7 +205,9 @@ def main() -> None:
     options.out.mkdir(parents=True, exist_ok=True)
     arms = arms_of(SEEDS[: options.seeds])
     if not options.score_only:
-        generate([arm for arm in arms if arm.name in options.arms], options.out, options.workers, extend=add_control)
+        with servers(options.workers) as runners:
+            wanted = [arm for arm in arms if arm.name in options.arms]
+            generate(DEMO, wanted, options.out, runners, extend=add_control)
     ready = finished(list(arms), options.out)
     if not ready[0].seeds:
         raise SystemExit("no seed has the pictures of all arms yet")

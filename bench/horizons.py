@@ -3,7 +3,7 @@
 import numpy as np
 import torch
 
-from bench.arms import prompt_of
+from bench.protocol import DEMO
 from demo.horizon import smooth, straight
 from demo.palettes import TIMES
 from demo.scenes import scene
@@ -21,7 +21,7 @@ def kind_of(seed: int) -> str:
 
 def horizon(seed: int) -> torch.Tensor:
     """The skyline [768] for a seed's panorama: of a scene of the same place, so that this world has such heights."""
-    drawn = scene(FIRST_SCENE + seed, TIMES[seed % len(TIMES)], prompt_of(seed), WIDTH).skyline
+    drawn = scene(FIRST_SCENE + seed, TIMES[seed % len(TIMES)], DEMO.prompt_of(seed), WIDTH).skyline
     if kind_of(seed) == "smooth":
         drawn = smooth(drawn, SMOOTH_PX)
     elif kind_of(seed) == "straight lines":

@@ -18,6 +18,7 @@ class InProcess:
     def __init__(self, folder: Path, scratch: Path) -> None:
         """folder: the ComfyUI checkout, whose model folders are used. scratch: for its temporary and input files."""
         self._scratch = scratch
+        sys.dont_write_bytecode = True  # a found installation stays as it is
         sys.path.insert(0, str(folder))  # before this pack, whose `nodes` would hide the host's
         _choose_device()
         import nodes

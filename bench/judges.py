@@ -9,7 +9,14 @@ from pathlib import Path
 
 from torch import Tensor
 
-from bench.networks import CaptionScorer, ClipFeatures, DemoCaptionScore, DemoFeatures, FeatureNetwork, InceptionFeatures
+from bench.networks import (
+    CaptionScorer,
+    ClipFeatures,
+    DemoCaptionScore,
+    DemoFeatures,
+    FeatureNetwork,
+    InceptionFeatures,
+)
 from demo.export import WEIGHTS
 from demo.judge import label_probabilities, load_judge
 from syncdiffusion_core.perceptual.distance import PerceptualDistance

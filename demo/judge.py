@@ -8,13 +8,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from syncdiffusion_core.metrics.labels import agreement
 from syncdiffusion_core.perceptual.files import load_perceptual
 from syncdiffusion_core.perceptual.scene_net import SceneNet
 
 from .export import WEIGHTS
-
-__all__ = ["agreement", "label_probabilities", "load_judge", "times_of_day"]
 
 
 def load_judge() -> SceneNet:

@@ -1,0 +1,217 @@
+"""From scores of pictures to the figures of a row: means over prompts as in the paper, and intervals."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+import torch
+from torch import Tensor
+
+from bench.arms import REFERENCE, UNGUIDED, Arm
+from bench.judges import INTRA_LPIPS, INTRA_STYLE
+from bench.protocol import Protocol
+from bench.score import Score
+from syncdiffusion_core.metrics.diversity import Diversity
+from syncdiffusion_core.metrics.frechet import frechet_distance
+from syncdiffusion_core.metrics.giqa import giqa
+from syncdiffusion_core.metrics.kernel import KernelDistance
+
+NEIGHBOURS = 8
+FEWEST_FOR_FID = 1000
+"""Panoramas below which FID, biased upwards, is left out for KID."""
+RESAMPLES, SET_RESAMPLES = 2000, 500
+
+Triple = tuple[float, float, float]
+"""(mean, 2.5 %, 97.5 %)."""
+
+
+@dataclass(frozen=True)
+class Column:
+    """A figure. direction: ↓ where lower is better, ↑ where higher is, empty where neither. It is shown times scale."""
+
+    key: str
+    title: str
+    direction: str
+    scale: float = 1.0
+    digits: int = 3
+
+    @property
+    def heading(self) -> str:
+        """Of a table."""
+        unit = "" if self.scale == 1 else f" x {self.scale:g}"
+        return f"{self.title}{unit} {self.direction}".strip()
+
+
+PAPER_COLUMNS = (
+    Column(INTRA_LPIPS, "Intra-LPIPS", "↓"),
+    Column(INTRA_STYLE, "Intra-Style-L", "↓", 1000.0),
+    Column("giqa", "Mean-GIQA", "↑", 1000.0, 2),
+    Column("fid", "FID", "↓", 1.0, 2),
+    Column("kid", "KID", "↓", 1000.0, 1),
+    Column("caption", "Mean-CLIP-S", "↑", 1.0, 2),
+)
+FURTHER_COLUMNS = (
+    Column("agree", "windows at the majority's time", "↑"),
+    Column("alike", "all windows alike", "↑"),
+    Column("label_distance", "label distance", "↓"),
+    Column("diversity", "diversity", "↑", 1.0, 2),
+    Column("border", "border seam", "↓", 1.0, 2),
+    Column("variance", "variance", "", 1000.0, 1),
+)
+
+
+@dataclass(frozen=True)
+class Series:
+    """An arm's scores in the order of its seeds. values: [P] by column; features [P, D]; prompts [P] by number."""
+
+    seeds: tuple[int, ...]
+    prompts: Tensor
+    values: Mapping[str, Tensor]
+    features: Tensor | None
+
+    def rows(self, chosen: Sequence[int] | Tensor) -> Series:
+        """Only these rows."""
+        index = torch.as_tensor(chosen, dtype=torch.long)
+        features = None if self.features is None else self.features[index]
+        values = {key: column[index] for key, column in self.values.items()}
+        return Series(tuple(self.seeds[i] for i in index.tolist()), self.prompts[index], values, features)
+
+
+@dataclass(frozen=True)
+class Row:
+    """A row of the table. by_prompt: mean and sd over prompts. interval: mean and 95 % interval over panoramas.
+
+    change: the same of the difference to MultiDiffusion of the same seeds and size.
+    """
+
+    arm: Arm
+    count: int
+    by_prompt: dict[str, tuple[float, float]] = field(default_factory=dict)
+    interval: dict[str, Triple] = field(default_factory=dict)
+    change: dict[str, Triple] = field(default_factory=dict)
+
+
+def figures(protocol: Protocol, arms: Iterable[Arm], scores: Iterable[Score], standardise: bool) -> list[Row]:
+    """A row for every arm that has scores."""
+    series = _collect(protocol, scores, standardise)
+    reference = series.pop(REFERENCE, None)
+    series = {name: _with_giqa(each, reference) for name, each in series.items()}
+    rows = []
+    for arm in arms:
+        if (own := series.get(arm.name)) is None:
+            continue
+        row = Row(arm, len(own.seeds), _by_prompt(own, reference), _intervals(own, reference))
+        baseline = series.get(_baseline(protocol, arm))
+        if baseline is not None and arm.name != _baseline(protocol, arm):
+            row = replace(row, change=_changes(own, baseline, reference))
+        rows.append(row)
+    return rows
+
+
+def _baseline(protocol: Protocol, arm: Arm) -> str:
+    return UNGUIDED if arm.width_px not in protocol.widths_px[1:] else f"{UNGUIDED}_{arm.width_px}"
+
+
+def _collect(protocol: Protocol, scores: Iterable[Score], standardise: bool) -> dict[str, Series]:
+    groups: dict[str, list[Score]] = {}
+    for score in scores:
+        groups.setdefault(score.arm, []).append(score)
+    series = {name: _series(protocol, sorted(group, key=lambda s: s.seed)) for name, group in groups.items()}
+    if not standardise or REFERENCE not in series:
+        return series
+    features = series[REFERENCE].features
+    mean, deviation = features.mean(dim=0), features.std(dim=0).clamp(min=1e-6)
+    return {name: replace(each, features=(each.features - mean) / deviation) for name, each in series.items()}
+
+
+def _series(protocol: Protocol, scores: list[Score]) -> Series:
+    keys = [key for key in scores[0].values if all(key in score.values for score in scores)]
+    values = {key: torch.tensor([score.values[key] for score in scores], dtype=torch.float64) for key in keys}
+    seeds = tuple(score.seed for score in scores)
+    prompts = torch.tensor([seed % len(protocol.prompts) for seed in seeds])
+    features = None if scores[0].features is None else torch.stack([score.features for score in scores]).double()
+    return Series(seeds, prompts, values, features)
+
+
+def _with_giqa(series: Series, reference: Series | None) -> Series:
+    """Each crop's GIQA to the references of its prompt, where there are enough of them."""
+    if series.features is None or reference is None:
+        return series
+    scores = torch.full((len(series.seeds),), float("nan"), dtype=torch.float64)
+    for prompt in series.prompts.unique():
+        own, alike = series.prompts == prompt, reference.features[reference.prompts == prompt]
+        if len(alike) < NEIGHBOURS:
+            return series
+        scores[own] = giqa(series.features[own], alike, NEIGHBOURS)
+    return replace(series, values={**series.values, "giqa": scores})
+
+
+Statistic = Callable[[Tensor], float]
+"""A figure of a set of panoramas, given as rows [R] that may repeat."""
+
+
+def _set_statistics(series: Series, reference: Series | None) -> dict[str, Statistic]:
+    if series.features is None or reference is None or len(series.seeds) < 2 or len(reference.seeds) < 2:
+        return {}
+    kernel, own = KernelDistance(series.features, reference.features), Diversity(series.features, series.prompts)
+    scale = Diversity(reference.features, reference.prompts).of()
+    return {"kid": kernel.of, "diversity": lambda rows: own.of(rows) / scale}
+
+
+def _by_prompt(series: Series, reference: Series | None) -> dict[str, tuple[float, float]]:
+    """Mean and standard deviation over prompts of each figure within a prompt."""
+    columns: dict[str, list[float]] = {}
+    for prompt in series.prompts.unique():
+        own = series.rows((series.prompts == prompt).nonzero()[:, 0])
+        for key, values in own.values.items():
+            columns.setdefault(key, []).append(float(values.mean()))
+        if reference is not None:
+            alike = reference.rows((reference.prompts == prompt).nonzero()[:, 0])
+            for key, statistic in _set_statistics(own, alike).items():
+                columns.setdefault(key, []).append(statistic(torch.arange(len(own.seeds))))
+            if own.features is not None and len(series.seeds) >= FEWEST_FOR_FID:
+                columns.setdefault("fid", []).append(frechet_distance(own.features, alike.features))
+    spread = {key: torch.tensor(each, dtype=torch.float64) for key, each in columns.items()}
+    return {key: (float(e.mean()), float(e.std()) if len(e) > 1 else 0.0) for key, e in spread.items()}
+
+
+def _resamples(count: int, times: int) -> Tensor:
+    return torch.randint(count, (times, count), generator=torch.Generator().manual_seed(0))
+
+
+def _triple(value: float, resampled: Tensor) -> Triple:
+    low, high = resampled.quantile(torch.tensor([0.025, 0.975], dtype=resampled.dtype)).tolist()
+    return value, low, high
+
+
+def interval(values: Tensor) -> Triple:
+    """Mean of [P] with its 95 % bootstrap interval over panoramas."""
+    return _triple(float(values.mean()), values[_resamples(len(values), RESAMPLES)].mean(dim=1))
+
+
+def _intervals(series: Series, reference: Series | None) -> dict[str, Triple]:
+    result = {key: interval(values) for key, values in series.values.items()}
+    everyone, resamples = torch.arange(len(series.seeds)), _resamples(len(series.seeds), SET_RESAMPLES)
+    for key, statistic in _set_statistics(series, reference).items():
+        result[key] = _triple(statistic(everyone), _all_of(statistic, resamples))
+    return result
+
+
+def _changes(series: Series, baseline: Series, reference: Series | None) -> dict[str, Triple]:
+    """Of each figure against the baseline's, panoramas paired by seed."""
+    common = sorted(set(series.seeds) & set(baseline.seeds))
+    if not common:
+        return {}
+    own, other = (each.rows([each.seeds.index(seed) for seed in common]) for each in (series, baseline))
+    result = {key: interval(v - other.values[key]) for key, v in own.values.items() if key in other.values}
+    everyone, resamples = torch.arange(len(common)), _resamples(len(common), SET_RESAMPLES)
+    others = _set_statistics(other, reference)
+    for key, statistic in _set_statistics(own, reference).items():
+        paired = _all_of(statistic, resamples) - _all_of(others[key], resamples)
+        result[key] = _triple(statistic(everyone) - others[key](everyone), paired)
+    return result
+
+
+def _all_of(statistic: Statistic, resamples: Tensor) -> Tensor:
+    return torch.tensor([statistic(rows) for rows in resamples], dtype=torch.float64)

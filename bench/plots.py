@@ -1,0 +1,79 @@
+"""The tables as pictures: weight against coherence and quality, time against coherence."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from bench.arms import SINGLE, UNGUIDED
+from bench.figures import PAPER_COLUMNS, Row
+from bench.judges import INTRA_LPIPS
+
+BLUE, GREY = "#2a6f97", "#777777"
+
+
+def plot_weights(rows: Sequence[Row], path: Path) -> None:
+    """Each of the paper's figures over w, bars over prompts, single images dashed (the paper's Figure 8)."""
+    plt = _pyplot()
+    weights = [(_weight(row), row) for row in rows if row.arm.section.startswith("Weight w")]
+    single = next((row for row in rows if row.arm.name == SINGLE), None)
+    columns = [c for c in PAPER_COLUMNS if all(c.key in row.by_prompt for _, row in weights)]
+    if len(weights) < 2 or not columns:
+        return
+    figure, axes = plt.subplots(1, len(columns), figsize=(3.1 * len(columns), 3.0), squeeze=False)
+    for axis, column in zip(axes[0], columns, strict=True):
+        means, deviations = zip(
+            *([v * column.scale for v in row.by_prompt[column.key]] for _, row in weights), strict=True
+        )
+        axis.errorbar([w for w, _ in weights], means, deviations, marker="o", color=BLUE, capsize=3)
+        if single is not None and column.key in single.by_prompt:
+            axis.axhline(single.by_prompt[column.key][0] * column.scale, color=GREY, linestyle="--", linewidth=1)
+        axis.set_title(column.heading, fontsize=10)
+        axis.set_xlabel("w")
+    _save(plt, figure, path)
+
+
+def plot_times(rows: Sequence[Row], seconds: Mapping[str, float], path: Path) -> None:
+    """Intra-LPIPS against time, both axes in units of MultiDiffusion's, for the rows of the full width."""
+    plt = _pyplot()
+    column = PAPER_COLUMNS[0]
+    shown = [row for row in rows if row.arm.name in seconds and INTRA_LPIPS in row.interval]
+    base = next((row for row in shown if row.arm.name == UNGUIDED), None)
+    if base is None:
+        return
+    shown = [row for row in shown if row.arm.width_px == base.arm.width_px]
+    figure, axis = plt.subplots(figsize=(6.4, 4.2))
+    for row in shown:
+        x = seconds[row.arm.name] / seconds[UNGUIDED]
+        mean, low, high = row.interval[column.key]
+        axis.errorbar(x, mean, [[mean - low], [high - mean]], marker="o", color=BLUE, capsize=3)
+        axis.annotate(row.arm.title, (x, mean), textcoords="offset points", xytext=(7, 4), fontsize=8)
+    axis.set_xscale("log")
+    ticks = [
+        2.0**k for k in range(math.ceil(math.log2(max(seconds[r.arm.name] for r in shown) / seconds[UNGUIDED])) + 1)
+    ]
+    axis.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
+    axis.minorticks_off()
+    axis.set_xlabel("time, times MultiDiffusion's")
+    axis.set_ylabel(column.heading)
+    _save(plt, figure, path)
+
+
+def _weight(row: Row) -> float:
+    return 0.0 if row.arm.guidance is None else float(row.arm.guidance["weight"])
+
+
+def _pyplot():
+    import matplotlib
+
+    matplotlib.use("agg")
+    import matplotlib.pyplot as plt
+
+    return plt
+
+
+def _save(plt, figure, path: Path) -> None:
+    figure.tight_layout()
+    figure.savefig(path, dpi=110, metadata={"Software": None})
+    plt.close(figure)

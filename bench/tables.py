@@ -1,0 +1,73 @@
+"""Rows of figures as Markdown: the paper's layout, and intervals."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from bench.figures import FURTHER_COLUMNS, PAPER_COLUMNS, Column, Row, Triple
+
+
+def paper_table(rows: Sequence[Row]) -> str:
+    """Tables 2 and 3: mean ± standard deviation over prompts; a heading stands on a line of its own."""
+    columns = _present(PAPER_COLUMNS, rows)
+    lines = _head(["", "n", *(column.heading for column in columns)])
+    section = ""
+    for row in rows:
+        if row.arm.section != section:
+            section = row.arm.section
+            lines.append(_line([f"**{section}**", *[""] * (len(columns) + 1)]))
+        cells = [_mean_sd(row.by_prompt[column.key], column) for column in columns]
+        lines.append(_line([row.arm.title, str(row.count), *cells]))
+    return "\n".join(lines) + "\n"
+
+
+def interval_table(rows: Sequence[Row]) -> str:
+    """Mean and 95 % interval over panoramas, more figures than the paper's."""
+    columns = _present((*PAPER_COLUMNS, *FURTHER_COLUMNS), rows, "interval")
+    lines = _head(["", "n", *(column.heading for column in columns)])
+    for row in rows:
+        cells = [_triple(row.interval.get(column.key), column) for column in columns]
+        lines.append(_line([_full_title(row), str(row.count), *cells]))
+    return "\n".join(lines) + "\n"
+
+
+def change_table(rows: Sequence[Row]) -> str:
+    """Difference to MultiDiffusion on the same seeds and size, with its 95 % interval."""
+    changed = [row for row in rows if row.change]
+    columns = _present((*PAPER_COLUMNS, *FURTHER_COLUMNS), changed, "change")
+    lines = _head(["against MultiDiffusion", *(column.heading for column in columns)])
+    for row in changed:
+        cells = [_triple(row.change.get(column.key), column, signed=True) for column in columns]
+        lines.append(_line([_full_title(row), *cells]))
+    return "\n".join(lines) + "\n"
+
+
+def _present(columns: Sequence[Column], rows: Sequence[Row], part: str = "by_prompt") -> list[Column]:
+    """The columns that some row has (all rows, for the paper's layout)."""
+    has = all if part == "by_prompt" else any
+    return [column for column in columns if rows and has(column.key in getattr(row, part) for row in rows)]
+
+
+def _full_title(row: Row) -> str:
+    return f"{row.arm.title} ({row.arm.section})" if row.arm.section.startswith("Panorama size") else row.arm.title
+
+
+def _head(cells: Sequence[str]) -> list[str]:
+    return [_line(cells), "|---" * len(cells) + "|"]
+
+
+def _line(cells: Sequence[str]) -> str:
+    return "| " + " | ".join(cells) + " |"
+
+
+def _mean_sd(value: tuple[float, float], column: Column) -> str:
+    mean, deviation = (v * column.scale for v in value)
+    return f"{mean:.{column.digits}f} ± {deviation:.{column.digits}f}"
+
+
+def _triple(value: Triple | None, column: Column, signed: bool = False) -> str:
+    if value is None:
+        return "–"
+    mean, low, high = (v * column.scale for v in value)
+    sign = "+" if signed else ""
+    return f"{mean:{sign}.{column.digits}f} ({low:{sign}.{column.digits}f} to {high:{sign}.{column.digits}f})"
