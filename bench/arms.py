@@ -63,7 +63,7 @@ def paper_arms(protocol: Protocol) -> tuple[Arm, ...]:
             guided(f"w{w:g}_{narrower}", f"SyncDiffusion, w = {w:g}", section, narrower),
         ]
     rows += [
-        guided("eq13", f"Eq. 14 → Eq. 13, w = {w:g}", ablation, gradient=NOISY_LATENT),
+        guided("eq13", f"Eq. 13 for Eq. 14, w = {w:g}", ablation, gradient=NOISY_LATENT),
         arm("style", f"Style loss, w = {w:g}", ablation, guidance={"weight": w}, perceptual=protocol.style),
         *(
             guided(f"f{f}", f"f = {f}, w = {w:g}", frequency, end_percent=1.0, every_n=protocol.steps // f)

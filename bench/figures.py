@@ -52,6 +52,7 @@ PAPER_COLUMNS = (
     Column("caption", "Mean-CLIP-S", "↑", 1.0, 2),
 )
 FURTHER_COLUMNS = (
+    Column(f"{INTRA_LPIPS} (guiding network)", "Intra-LPIPS, guiding network", "↓"),
     Column("agree", "windows at the majority's time", "↑"),
     Column("alike", "all windows alike", "↑"),
     Column("label_distance", "label distance", "↓"),
@@ -61,9 +62,14 @@ FURTHER_COLUMNS = (
 )
 
 
+def paper_columns(caption_title: str) -> tuple[Column, ...]:
+    """The paper's columns with the name of what scores captions."""
+    return tuple(replace(c, title=caption_title) if c.key == "caption" else c for c in PAPER_COLUMNS)
+
+
 @dataclass(frozen=True)
 class Series:
-    """An arm's scores in the order of its seeds. values: [P] by column; features [P, D]; prompts [P] by number."""
+    """An arm's scores in the order of its seeds. values: [P] by column; features [P, K, D]; prompts [P] by number."""
 
     seeds: tuple[int, ...]
     prompts: Tensor
@@ -120,7 +126,7 @@ def _collect(protocol: Protocol, scores: Iterable[Score], standardise: bool) -> 
     series = {name: _series(protocol, sorted(group, key=lambda s: s.seed)) for name, group in groups.items()}
     if not standardise or REFERENCE not in series:
         return series
-    features = series[REFERENCE].features
+    features = series[REFERENCE].features.flatten(0, 1)
     mean, deviation = features.mean(dim=0), features.std(dim=0).clamp(min=1e-6)
     return {name: replace(each, features=(each.features - mean) / deviation) for name, each in series.items()}
 
@@ -135,16 +141,22 @@ def _series(protocol: Protocol, scores: list[Score]) -> Series:
 
 
 def _with_giqa(series: Series, reference: Series | None) -> Series:
-    """Each crop's GIQA to the references of its prompt, where there are enough of them."""
+    """Mean GIQA of each panorama's crops to the references of its prompt, where there are enough of them."""
     if series.features is None or reference is None:
         return series
     scores = torch.full((len(series.seeds),), float("nan"), dtype=torch.float64)
     for prompt in series.prompts.unique():
-        own, alike = series.prompts == prompt, reference.features[reference.prompts == prompt]
+        own, alike = series.prompts == prompt, _crops(reference, reference.prompts == prompt)
         if len(alike) < NEIGHBOURS:
             return series
-        scores[own] = giqa(series.features[own], alike, NEIGHBOURS)
+        each = giqa(_crops(series, own), alike, NEIGHBOURS)
+        scores[own] = each.unflatten(0, (int(own.sum()), -1)).mean(dim=1)
     return replace(series, values={**series.values, "giqa": scores})
+
+
+def _crops(series: Series, chosen: Tensor | slice = slice(None)) -> Tensor:
+    """Features of all crops of the chosen panoramas: [P K, D]."""
+    return series.features[chosen].flatten(0, 1)
 
 
 Statistic = Callable[[Tensor], float]
@@ -154,9 +166,11 @@ Statistic = Callable[[Tensor], float]
 def _set_statistics(series: Series, reference: Series | None) -> dict[str, Statistic]:
     if series.features is None or reference is None or len(series.seeds) < 2 or len(reference.seeds) < 2:
         return {}
-    kernel, own = KernelDistance(series.features, reference.features), Diversity(series.features, series.prompts)
-    scale = Diversity(reference.features, reference.prompts).of()
-    return {"kid": kernel.of, "diversity": lambda rows: own.of(rows) / scale}
+    statistics: dict[str, Statistic] = {"kid": KernelDistance(series.features, _crops(reference)).of}
+    if max(series.prompts.bincount()) > 1 and max(reference.prompts.bincount()) > 1:
+        own, scale = Diversity(series.features, series.prompts), Diversity(reference.features, reference.prompts).of()
+        statistics["diversity"] = lambda rows: own.of(rows) / scale
+    return statistics
 
 
 def _by_prompt(series: Series, reference: Series | None) -> dict[str, tuple[float, float]]:
@@ -171,7 +185,7 @@ def _by_prompt(series: Series, reference: Series | None) -> dict[str, tuple[floa
             for key, statistic in _set_statistics(own, alike).items():
                 columns.setdefault(key, []).append(statistic(torch.arange(len(own.seeds))))
             if own.features is not None and len(series.seeds) >= FEWEST_FOR_FID:
-                columns.setdefault("fid", []).append(frechet_distance(own.features, alike.features))
+                columns.setdefault("fid", []).append(frechet_distance(_crops(own), _crops(alike)))
     spread = {key: torch.tensor(each, dtype=torch.float64) for key, each in columns.items()}
     return {key: (float(e.mean()), float(e.std()) if len(e) > 1 else 0.0) for key, e in spread.items()}
 
@@ -181,7 +195,7 @@ def _resamples(count: int, times: int) -> Tensor:
 
 
 def _triple(value: float, resampled: Tensor) -> Triple:
-    low, high = resampled.quantile(torch.tensor([0.025, 0.975], dtype=resampled.dtype)).tolist()
+    low, high = resampled.nanquantile(torch.tensor([0.025, 0.975], dtype=resampled.dtype)).tolist()
     return value, low, high
 
 
@@ -208,10 +222,18 @@ def _changes(series: Series, baseline: Series, reference: Series | None) -> dict
     everyone, resamples = torch.arange(len(common)), _resamples(len(common), SET_RESAMPLES)
     others = _set_statistics(other, reference)
     for key, statistic in _set_statistics(own, reference).items():
-        paired = _all_of(statistic, resamples) - _all_of(others[key], resamples)
-        result[key] = _triple(statistic(everyone) - others[key](everyone), paired)
+        if key in others:
+            paired = _all_of(statistic, resamples) - _all_of(others[key], resamples)
+            result[key] = _triple(statistic(everyone) - others[key](everyone), paired)
     return result
 
 
 def _all_of(statistic: Statistic, resamples: Tensor) -> Tensor:
-    return torch.tensor([statistic(rows) for rows in resamples], dtype=torch.float64)
+    """A figure of each draw; NaN for a draw of so few panoramas that it holds no pair to compare."""
+    drawn = []
+    for rows in resamples:
+        try:
+            drawn.append(statistic(rows))
+        except ValueError:
+            drawn.append(float("nan"))
+    return torch.tensor(drawn, dtype=torch.float64)

@@ -31,8 +31,9 @@ class Judges:
     """What one table is scored with. A part that is None leaves its columns out.
 
     intra: distances by the name of their column. features: of crops, for GIQA, FID and KID; standardise: by the
-    reference's mean and deviation first. captions: CLIP score or its stand-in, scored against caption_name. labels:
-    windows [W, 3, H, W] -> distributions [W, K]. name: says which networks these are; scores by others do not mix.
+    reference's mean and deviation first. captions: CLIP score or its stand-in, in a column called caption_title.
+    labels: windows [W, 3, H, W] -> distributions [W, K]. name: says which networks these are; scores by others do not
+    mix.
     """
 
     name: str
@@ -40,6 +41,7 @@ class Judges:
     features: FeatureNetwork | None = None
     standardise: bool = False
     captions: CaptionScorer | None = None
+    caption_title: str = "Mean-CLIP-S"
     labels: Callable[[Tensor], Tensor] | None = None
 
 
@@ -56,6 +58,7 @@ def demo_judges() -> Judges:
         features=DemoFeatures(),
         standardise=True,
         captions=DemoCaptionScore(),
+        caption_title="caption score",
         labels=lambda windows: label_probabilities(judge, windows)[0],
     )
 

@@ -21,7 +21,7 @@ from pathlib import Path
 import torch
 
 from bench.arms import Arm, paper_arms, reference_set
-from bench.figures import Row, figures
+from bench.figures import FURTHER_COLUMNS, Row, figures, paper_columns
 from bench.generate import generate
 from bench.hosts import Address, Remote, Runner, in_process, servers
 from bench.journal import write_whole
@@ -124,16 +124,19 @@ def runners_of(options: argparse.Namespace) -> Iterator[list[Runner]]:
             yield [runner]
 
 
-def write_results(protocol: Protocol, arms: Sequence[Arm], rows: Sequence[Row], folder: Path) -> str:
-    """Everything but the pictures themselves; returns the table's text."""
-    seconds = medians(folder)
-    parts = [paper_table(rows), interval_table(rows), change_table(rows)]
+def write_results(
+    protocol: Protocol, arms: Sequence[Arm], rows: Sequence[Row], caption_title: str, folder: Path
+) -> str:
+    """Everything but the pictures themselves; returns the tables' text."""
+    seconds, columns = medians(folder), paper_columns(caption_title)
+    every = (*columns, *FURTHER_COLUMNS)
+    parts = [paper_table(rows, columns), interval_table(rows, every), change_table(rows, every)]
     if seconds:
         parts.append(time_table(arms, seconds))
     text = "\n".join(parts)
     write_whole(folder / "table.md", text.encode())
     write_whole(folder / "figures.json", (json.dumps([_plain(row) for row in rows], indent=1) + "\n").encode())
-    plot_weights(rows, folder / "weight.png")
+    plot_weights(rows, columns, folder / "weight.png")
     plot_times(rows, seconds, folder / "time.png")
     sheet = contact_sheet(protocol, arms, folder, SHEET_SEEDS)
     if sheet is not None:
@@ -160,7 +163,7 @@ def run(options: argparse.Namespace) -> str:
     rows = figures(protocol, arms, scores, judges.standardise)
     if not rows:
         raise ValueError(f"{options.out} holds no picture that can be scored")
-    return write_results(protocol, arms, rows, options.out)
+    return write_results(protocol, arms, rows, judges.caption_title, options.out)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

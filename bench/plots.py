@@ -7,18 +7,18 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from bench.arms import SINGLE, UNGUIDED
-from bench.figures import PAPER_COLUMNS, Row
+from bench.figures import Column, Row
 from bench.judges import INTRA_LPIPS
 
 BLUE, GREY = "#2a6f97", "#777777"
 
 
-def plot_weights(rows: Sequence[Row], path: Path) -> None:
-    """Each of the paper's figures over w, bars over prompts, single images dashed (the paper's Figure 8)."""
+def plot_weights(rows: Sequence[Row], columns: Sequence[Column], path: Path) -> None:
+    """Each column over w, bars over prompts, single images dashed (the paper's Figure 8)."""
     plt = _pyplot()
     weights = [(_weight(row), row) for row in rows if row.arm.section.startswith("Weight w")]
     single = next((row for row in rows if row.arm.name == SINGLE), None)
-    columns = [c for c in PAPER_COLUMNS if all(c.key in row.by_prompt for _, row in weights)]
+    columns = [c for c in columns if all(c.key in row.by_prompt for _, row in weights)]
     if len(weights) < 2 or not columns:
         return
     figure, axes = plt.subplots(1, len(columns), figsize=(3.1 * len(columns), 3.0), squeeze=False)
@@ -37,7 +37,6 @@ def plot_weights(rows: Sequence[Row], path: Path) -> None:
 def plot_times(rows: Sequence[Row], seconds: Mapping[str, float], path: Path) -> None:
     """Intra-LPIPS against time, both axes in units of MultiDiffusion's, for the rows of the full width."""
     plt = _pyplot()
-    column = PAPER_COLUMNS[0]
     shown = [row for row in rows if row.arm.name in seconds and INTRA_LPIPS in row.interval]
     base = next((row for row in shown if row.arm.name == UNGUIDED), None)
     if base is None:
@@ -46,7 +45,7 @@ def plot_times(rows: Sequence[Row], seconds: Mapping[str, float], path: Path) ->
     figure, axis = plt.subplots(figsize=(6.4, 4.2))
     for row in shown:
         x = seconds[row.arm.name] / seconds[UNGUIDED]
-        mean, low, high = row.interval[column.key]
+        mean, low, high = row.interval[INTRA_LPIPS]
         axis.errorbar(x, mean, [[mean - low], [high - mean]], marker="o", color=BLUE, capsize=3)
         axis.annotate(row.arm.title, (x, mean), textcoords="offset points", xytext=(7, 4), fontsize=8)
     axis.set_xscale("log")
@@ -56,7 +55,7 @@ def plot_times(rows: Sequence[Row], seconds: Mapping[str, float], path: Path) ->
     axis.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
     axis.minorticks_off()
     axis.set_xlabel("time, times MultiDiffusion's")
-    axis.set_ylabel(column.heading)
+    axis.set_ylabel(f"{INTRA_LPIPS} ↓")
     _save(plt, figure, path)
 
 

@@ -28,7 +28,8 @@ class Protocol:
     then the smaller ones of the table's second part. perceptual, style: choices of Load Perceptual Model. guidance:
     widgets of Perceptual Sync Guidance that every guided row starts from. ablation_weight: w of the rows that vary
     something else. panoramas: for each row; prompts take turns, so seed s belongs to prompt s modulo their number.
-    references: single images that rows are compared with.
+    crops: random ones of each, for the figures of single images; the paper takes one. references: single images
+    that rows are compared with.
     """
 
     checkpoint: str | None
@@ -51,6 +52,7 @@ class Protocol:
     weights: tuple[float, ...] = (5.0, 10.0, 15.0, 20.0)
     ablation_weight: float = 20.0
     panoramas: int = 3000
+    crops: int = 1
     references: int = 3000
 
     def __post_init__(self) -> None:
@@ -59,8 +61,9 @@ class Protocol:
         narrow = [width for width in self.widths_px if width < self.window_px]
         if narrow or not self.widths_px:
             raise ValueError(f"widths_px: at least the window's {self.window_px} px each, got {self.widths_px}")
-        if self.panoramas < 1 or self.references < 1:
-            raise ValueError(f"panoramas, references: at least 1, got {self.panoramas} and {self.references}")
+        if min(self.panoramas, self.crops, self.references) < 1:
+            counts = f"{self.panoramas}, {self.crops} and {self.references}"
+            raise ValueError(f"panoramas, crops, references: at least 1 each, got {counts}")
 
     def prompt_of(self, seed: int) -> str:
         """The prompt of a seed's panorama in every row."""
@@ -84,6 +87,7 @@ DEMO = Protocol(
     style="scene style (built in)",
     guidance={"end_percent": 0.2, "gradient": "image prior (Wiener)", "max_move": 0.1},
     panoramas=64,
+    crops=6,
     references=320,
 )
 """The demo graph's settings: a place without its time of day, guidance in the first ten of fifty steps."""

@@ -37,7 +37,7 @@ class Score:
     """One picture's figures; ``syncdiffusion_core.metrics`` says what they mean.
 
     picture: digest of the file or files, so that a picture made anew is scored anew. values: by column; what the
-    judges do not cover is absent. features: of the random crop, [D] or none.
+    judges do not cover is absent. features: of the random crops, [K, D] or none.
     """
 
     arm: str
@@ -48,14 +48,18 @@ class Score:
 
     def row(self, judges: str) -> dict:
         """As a line of the journal."""
-        packed = None if self.features is None else base64.b64encode(self.features.float().numpy().tobytes()).decode()
+        packed = None
+        if self.features is not None:
+            packed = [base64.b64encode(crop.float().numpy().tobytes()).decode() for crop in self.features]
         return {**asdict(self), "features": packed, "judges": judges}
 
     @classmethod
     def from_row(cls, row: dict) -> Score:
         """Of a line of the journal."""
-        packed = row["features"]
-        features = None if packed is None else torch.from_numpy(np.frombuffer(base64.b64decode(packed), "<f4").copy())
+        features = None
+        if row["features"] is not None:
+            crops = [np.frombuffer(base64.b64decode(crop), "<f4") for crop in row["features"]]
+            features = torch.from_numpy(np.stack(crops))
         return cls(row["arm"], row["seed"], row["picture"], row["values"], features)
 
 
@@ -119,13 +123,12 @@ def score(protocol: Protocol, arm: Arm, seed: int, folder: Path, judges: Judges)
     width = side if arm.name == SINGLE else arm.width_px
     images = [load_picture(path, width, side) for path in paths]
     panorama = torch.cat(images[1:] or images, dim=2)  # single images: those put side by side, without the crop
-    crop = random_crop(images[0], side, seed)[None]
-    values = {}
-    if arm.name != REFERENCE:
-        values = _values(panorama, protocol, judges)
+    count = protocol.crops if width > side else 1
+    crops = torch.stack([random_crop(images[0], side, seed * count + k) for k in range(count)])
+    values = {} if arm.name == REFERENCE else _values(panorama, protocol, judges)
     if judges.captions is not None:
-        values["caption"] = float(judges.captions.score(crop, [protocol.prompt_of(seed)]))
-    features = None if judges.features is None else judges.features.embed(crop)[0].cpu()
+        values["caption"] = float(judges.captions.score(crops, [protocol.prompt_of(seed)]).mean())
+    features = None if judges.features is None else judges.features.embed(crops).cpu()
     return Score(arm.name, seed, _digest(paths), values, features)
 
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from bench.figures import FURTHER_COLUMNS, PAPER_COLUMNS, Column, Row, Triple
+from bench.figures import Column, Row, Triple
 
 
-def paper_table(rows: Sequence[Row]) -> str:
+def paper_table(rows: Sequence[Row], columns: Sequence[Column]) -> str:
     """Tables 2 and 3: mean ± standard deviation over prompts; a heading stands on a line of its own."""
-    columns = _present(PAPER_COLUMNS, rows)
+    columns = _present(columns, rows, "by_prompt")
     lines = _head(["", "n", *(column.heading for column in columns)])
     section = ""
     for row in rows:
@@ -21,9 +21,9 @@ def paper_table(rows: Sequence[Row]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def interval_table(rows: Sequence[Row]) -> str:
-    """Mean and 95 % interval over panoramas, more figures than the paper's."""
-    columns = _present((*PAPER_COLUMNS, *FURTHER_COLUMNS), rows, "interval")
+def interval_table(rows: Sequence[Row], columns: Sequence[Column]) -> str:
+    """Mean and 95 % interval over panoramas."""
+    columns = _present(columns, rows, "interval")
     lines = _head(["", "n", *(column.heading for column in columns)])
     for row in rows:
         cells = [_triple(row.interval.get(column.key), column) for column in columns]
@@ -31,10 +31,10 @@ def interval_table(rows: Sequence[Row]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def change_table(rows: Sequence[Row]) -> str:
+def change_table(rows: Sequence[Row], columns: Sequence[Column]) -> str:
     """Difference to MultiDiffusion on the same seeds and size, with its 95 % interval."""
     changed = [row for row in rows if row.change]
-    columns = _present((*PAPER_COLUMNS, *FURTHER_COLUMNS), changed, "change")
+    columns = _present(columns, changed, "change")
     lines = _head(["against MultiDiffusion", *(column.heading for column in columns)])
     for row in changed:
         cells = [_triple(row.change.get(column.key), column, signed=True) for column in columns]
@@ -42,7 +42,7 @@ def change_table(rows: Sequence[Row]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _present(columns: Sequence[Column], rows: Sequence[Row], part: str = "by_prompt") -> list[Column]:
+def _present(columns: Sequence[Column], rows: Sequence[Row], part: str) -> list[Column]:
     """The columns that some row has (all rows, for the paper's layout)."""
     has = all if part == "by_prompt" else any
     return [column for column in columns if rows and has(column.key in getattr(row, part) for row in rows)]

@@ -5,20 +5,23 @@ from torch import Tensor
 
 
 class Diversity:
-    """Mean Euclidean distance between features [N, D] of different panoramas of one prompt, quick to resample.
+    """Mean Euclidean distance between features of different panoramas of one prompt, quick to resample.
 
-    prompts [N]: whole numbers, pairs of two prompts do not count. Feature units, in [0, inf); higher is more diverse;
+    features: [N, D], or [N, K, D] for K crops of each. prompts [N]: whole numbers; pairs of two prompts do not count,
+    nor do crops of one panorama. Feature units, in [0, inf); higher is more diverse;
     compare with the same figure of single images. Source: own, after the mean pairwise distance of samples (Zhu et
     al., BicycleGAN, NeurIPS 2017, section 5.1, there with LPIPS); KID and FID mix it with quality.
     """
 
     def __init__(self, features: Tensor, prompts: Tensor) -> None:
-        if features.ndim != 2 or prompts.shape != features.shape[:1]:
+        if features.ndim not in (2, 3) or prompts.shape != features.shape[:1]:
             raise ValueError(
-                f"features has to be [N, D] and prompts [N], got {tuple(features.shape)} and {tuple(prompts.shape)}: a "
-                "row and a prompt for each image"
+                f"features has to be [N, D] or [N, K, D] and prompts [N], got {tuple(features.shape)} and "
+                f"{tuple(prompts.shape)}: a row and a prompt for each panorama"
             )
-        self._distances = torch.cdist(features.double(), features.double())
+        crops, flat = features.shape[1] if features.ndim == 3 else 1, features.flatten(0, -2).double()  # [N K, D]
+        distances = torch.cdist(flat, flat).unflatten(0, (-1, crops)).unflatten(2, (-1, crops))
+        self._distances = distances.mean(dim=(1, 3))  # [N, N]
         self._alike = prompts[:, None] == prompts[None, :]
 
     def of(self, rows: Tensor | None = None) -> float:

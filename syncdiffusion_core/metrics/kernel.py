@@ -17,14 +17,18 @@ class KernelDistance:
     No unit, 0 on average for two samples of one distribution and below 0 by chance; lower is better. Its mean does
     not depend on N and M. SyncDiffusion reports it times 1000. The kernel cubes large means: features whose means
     dwarf their spread are best standardised first, both tables by the reference's mean and deviation.
-    Source: Binkowski et al., Demystifying MMD GANs, ICLR 2018, section 4.
+    Features [N, K, D] are K crops of each picture: the figure of one crop each, averaged over which one, so that crops
+    of one picture, alike by design, are never a pair. Source: Binkowski et al., Demystifying MMD GANs, ICLR 2018, section 4.
     """
 
     def __init__(self, features: Tensor, reference: Tensor) -> None:
+        crops = features.shape[1] if features.ndim == 3 else 1
+        features = features.flatten(0, -2)  # [N K, D]
         check_features(features, reference, at_least=2)
         features, reference = features.double(), reference.double()
-        self._own = _polynomial_kernel(features, features)  # [N, N]
-        self._cross = _polynomial_kernel(features, reference).mean(dim=1)  # [N]
+        own = _polynomial_kernel(features, features)  # [N K, N K]
+        self._own = own.unflatten(0, (-1, crops)).unflatten(2, (-1, crops)).mean(dim=(1, 3))  # [N, N]
+        self._cross = _polynomial_kernel(features, reference).mean(dim=1).unflatten(0, (-1, crops)).mean(dim=1)  # [N]
         kernel, count = _polynomial_kernel(reference, reference), len(reference)
         self._reference = (kernel.sum() - kernel.diagonal().sum()) / (count * (count - 1))
 

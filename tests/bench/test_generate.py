@@ -1,0 +1,81 @@
+"""Making what is missing, and files that survive a kill."""
+
+import json
+
+import pytest
+
+from bench.generate import generate, is_whole, missing_jobs, picture
+from bench.journal import Journal, write_whole
+
+
+def test_makes_what_is_missing_once(tmp_path, arms, protocol, runner):
+    generate(protocol, arms, tmp_path, [runner])
+    assert len(runner.made) == sum(len(arm.seeds) for arm in arms)
+    assert all(is_whole(picture(tmp_path, arm, seed)) for arm in arms for seed in arm.seeds)
+    generate(protocol, arms, tmp_path, [runner])
+    assert len(runner.made) == sum(len(arm.seeds) for arm in arms)
+    assert len(list(Journal(tmp_path / "runs.jsonl"))) == len(runner.made)
+
+
+def test_two_runners_share_the_work(tmp_path, arms, protocol, runner):
+    other = type(runner)()
+    generate(protocol, arms, tmp_path, [runner, other])
+    assert len(runner.made) + len(other.made) == sum(len(arm.seeds) for arm in arms)
+    assert missing_jobs(arms, tmp_path) == []
+
+
+def test_rows_grow_together(tmp_path, arms):
+    done = [seed / len(arm.seeds) for arm, seed in missing_jobs(arms[1:], tmp_path)]
+    assert done == sorted(done)
+
+
+@pytest.mark.parametrize("damage", [b"", b"no picture", "cut"])
+def test_a_damaged_picture_is_named_and_made_again(folder, arms, protocol, runner, capsys, damage):
+    path = picture(folder, arms[2], 3)
+    path.write_bytes(path.read_bytes()[:-40] if damage == "cut" else damage)
+    generate(protocol, arms, folder, [runner])
+    assert runner.made == [(64, 3)]
+    assert is_whole(path)
+    assert str(path) in capsys.readouterr().out
+
+
+def test_a_failure_names_the_panorama_and_keeps_the_rest(tmp_path, arms, protocol, runner):
+    run = runner.run
+
+    def fail_once(graph):
+        if len(runner.made) == 5:
+            raise RuntimeError("CUDA out of memory")
+        return run(graph)
+
+    runner.run = fail_once
+    with pytest.raises(RuntimeError, match=r"\w+, '\w+', seed \d+: CUDA out of memory"):
+        generate(protocol, arms, tmp_path, [runner])
+    assert len(list((tmp_path / "pictures").rglob("*.png"))) == 5
+
+
+def test_a_journal_drops_a_torn_line_and_names_a_damaged_one(tmp_path):
+    path = tmp_path / "rows.jsonl"
+    journal = Journal(path)
+    for k in range(3):
+        journal.append({"row": k, "word": "Ümlaut"})
+    lines = path.read_bytes().splitlines(keepends=True)
+    path.write_bytes(lines[0] + b"\x00garbage\n" + lines[2] + lines[0][:9])
+    journal = Journal(path)
+    assert [row["row"] for row in journal] == [0, 2]
+    assert journal.damaged == [2]
+    journal.append({"row": 4})
+    assert [row["row"] for row in Journal(path)] == [0, 2, 4]
+
+
+@pytest.mark.parametrize("length", range(1, 40, 4))
+def test_a_journal_cut_anywhere_holds_whole_rows(tmp_path, length):
+    rows = [{"row": k} for k in range(4)]
+    text = "".join(json.dumps(row) + "\n" for row in rows).encode()
+    (tmp_path / "rows.jsonl").write_bytes(text[:length])
+    assert list(Journal(tmp_path / "rows.jsonl")) == rows[: text[:length].count(b"\n")]
+
+
+def test_a_file_is_whole_or_not_there(tmp_path):
+    write_whole(tmp_path / "a" / "b.png", b"one")
+    write_whole(tmp_path / "a" / "b.png", b"two")
+    assert [(path.name, path.read_bytes()) for path in (tmp_path / "a").iterdir()] == [("b.png", b"two")]

@@ -1,0 +1,99 @@
+"""The settings of a table, its rows and the graphs they become."""
+
+from dataclasses import replace
+
+import pytest
+
+from bench.arms import paper_arms, reference_set
+from bench.graphs import graph_of
+from bench.paper_table import chosen_arms, parse, protocol_of
+from bench.protocol import DEMO, PAPER_PROMPTS, Protocol, load_protocol, save_protocol, settle
+
+PAPER = Protocol("sd2.safetensors")
+
+
+def by_name(protocol):
+    return {arm.name: arm for arm in paper_arms(protocol)}
+
+
+def test_the_papers_rows_in_the_papers_order():
+    assert list(by_name(PAPER)) == [
+        *("sd", "bld", "w0", "w5", "w10", "w15", "w20"),
+        *("w0_2048", "w20_2048", "w0_1024", "w20_1024", "eq13", "style", "f5", "f10"),
+    ]
+
+
+def test_where_the_rows_over_w_guide_few_steps_all_steps_are_a_row_of_their_own():
+    assert "f50" in by_name(DEMO)
+    assert by_name(DEMO)["f50"].guidance == {"weight": 20.0, "end_percent": 1.0, "every_n": 1}
+
+
+def test_a_graph_is_the_arms():
+    arms = by_name(PAPER)
+    graphs = {name: graph_of(PAPER, arm, seed=8) for name, arm in arms.items()}
+    for name, graph in graphs.items():
+        assert graph["prompt"]["inputs"]["text"] == PAPER_PROMPTS[2]
+        assert graph["sampler"]["inputs"]["seed"] == 8
+        assert graph["canvas"]["inputs"]["width"] == arms[name].width_px
+        assert ("guidance" in graph) == ("guidance" in graph["sampler"]["inputs"]) == (arms[name].guidance is not None)
+    assert graphs["sd"]["canvas"]["inputs"] == {"width": 512, "height": 512, "batch_size": 1}
+    assert graphs["bld"]["sampler"]["inputs"]["algorithm"].startswith("sequential")
+    assert graphs["w15"]["guidance"]["inputs"]["weight"] == 15
+    assert graphs["f5"]["guidance"]["inputs"]["every_n"] == 10
+    assert graphs["eq13"]["guidance"]["inputs"]["gradient"] == "noisy latent (Eq. 13)"
+    assert graphs["style"]["perceptual"]["inputs"]["perceptual_name"] == PAPER.style
+    assert graphs["w20"]["guidance"]["inputs"]["max_move"] == 0
+
+
+def test_references_share_no_seed_with_a_row():
+    assert not set(reference_set(PAPER).seeds) & set(paper_arms(PAPER)[0].seeds)
+
+
+def test_settings_come_back_from_their_file(tmp_path):
+    save_protocol(PAPER, tmp_path / "protocol.json")
+    assert load_protocol(tmp_path / "protocol.json") == PAPER
+
+
+def test_a_folder_takes_more_panoramas_but_no_other_settings(tmp_path):
+    settle(DEMO, tmp_path)
+    settle(replace(DEMO, panoramas=100), tmp_path)
+    with pytest.raises(ValueError, match=r"other settings \(steps, cfg differ\)"):
+        settle(replace(DEMO, steps=20, cfg=3.0), tmp_path)
+
+
+@pytest.mark.parametrize("text", ["", "[1]", "{", '{"stepps": 3}', '{"checkpoint": null, "prompts": []}'])
+def test_what_is_no_protocol_is_named(tmp_path, text):
+    (tmp_path / "protocol.json").write_text(text)
+    with pytest.raises(ValueError, match=r"protocol\.json: not the settings|prompts: at least one"):
+        settle(DEMO, tmp_path)
+
+
+@pytest.mark.parametrize("wrong", [{"prompts": ("a", " ")}, {"widths_px": (256,)}, {"widths_px": ()}, {"panoramas": 0}])
+def test_settings_that_make_no_table(wrong):
+    with pytest.raises(ValueError, match="at least"):
+        replace(PAPER, **wrong)
+
+
+def test_the_command_line_sets_any_setting(tmp_path):
+    (tmp_path / "prompts.txt").write_text("a lake\n\na hill \n", encoding="utf-8")
+    words = [
+        "--checkpoint",
+        "x.safetensors",
+        "--out",
+        "o",
+        "--prompts",
+        str(tmp_path / "prompts.txt"),
+        "--panoramas",
+        "4",
+    ]
+    words += ["--set", "steps=20", "widths_px=[2048]", 'guidance={"end_percent": 0.2}', "scheduler=karras"]
+    protocol = protocol_of(parse(words))
+    assert (protocol.prompts, protocol.panoramas, protocol.steps) == (("a lake", "a hill"), 4, 20)
+    assert (protocol.widths_px, protocol.guidance, protocol.scheduler) == ((2048,), {"end_percent": 0.2}, "karras")
+
+
+def test_a_setting_and_a_row_that_are_none():
+    with pytest.raises(ValueError, match="no setting is called 'step'; there are prompts"):
+        protocol_of(parse(["--demo", "--out", "o", "--set", "step=3"]))
+    with pytest.raises(ValueError, match="no row is called w7; there are sd, bld"):
+        chosen_arms(DEMO, ["w0", "w7"])
