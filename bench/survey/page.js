@@ -128,7 +128,7 @@ function ask(next) {
 }
 
 function whenShown() {
-  // An answer counts only once both pictures are there: a key pressed twice does not answer the next question.
+  // An answer counts only once both pictures are there to be seen.
   const asked = place;
   ready = false;
   $("pictures").setAttribute("aria-busy", "true");
