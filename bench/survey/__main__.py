@@ -9,6 +9,7 @@ address, as in survey.html#7, makes them those of participant 7.
 import argparse
 import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from random import Random
 
@@ -16,6 +17,8 @@ from bench.survey.page import page
 from bench.survey.pictures import Pairs, Refused
 from bench.survey.questions import draw, read_prompts, survey_id
 from bench.survey.vigilance import from_folder, from_panoramas
+
+LARGEST = 2**32 - 1
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -62,10 +65,12 @@ def _write(path: Path, text: str) -> None:
     os.replace(part, path)
 
 
-def _at_least(minimum: int) -> object:
+def _from(minimum: int) -> Callable[[str], int]:
+    """The type of an option that is a whole number, at most what the page's generator takes."""
+
     def number(text: str) -> int:
-        if not text.strip().isdecimal() or int(text) < minimum:
-            raise argparse.ArgumentTypeError(f"has to be a whole number, {minimum} or more, got {text}")
+        if not text.strip().isdecimal() or not minimum <= int(text) <= LARGEST:
+            raise argparse.ArgumentTypeError(f"has to be a whole number from {minimum} to {LARGEST}, got {text}")
         return int(text)
 
     return number
@@ -79,10 +84,10 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--names", nargs=2, metavar=("A", "B"), help="in results, never on the page (default: folders')"
     )
-    parser.add_argument("--questions", type=_at_least(1), default=20, metavar="N", help="how many (default: 20)")
+    parser.add_argument("--questions", type=_from(1), default=20, metavar="N", help="how many (default: 20)")
     parser.add_argument("--vigilance", type=Path, metavar="FOLDER", help="single-window pictures for vigilance pairs")
-    parser.add_argument("--vigilance-pairs", type=_at_least(0), default=5, metavar="N", help="how many (default: 5)")
-    parser.add_argument("--seed", type=_at_least(0), default=0, help="of what is drawn and shuffled (default: 0)")
+    parser.add_argument("--vigilance-pairs", type=_from(0), default=5, metavar="N", help="how many (default: 5)")
+    parser.add_argument("--seed", type=_from(0), default=0, help="of what is drawn and shuffled (default: 0)")
     parser.add_argument(
         "--prompts", type=Path, metavar="FILE", help="JSON object: prompt by pair or folder, to be shown"
     )

@@ -44,7 +44,7 @@ def _scaled(size: tuple[int, int], scale: float) -> tuple[int, int]:
 
 
 def from_folder(folder: Path, complain: Complain) -> Parts:
-    """Parts from a folder of single-window pictures."""
+    """Parts from a folder of single-window pictures; one that is damaged is complained of once."""
     paths = list(find_pictures(folder, complain).values())
 
     def parts(shown: Pair, random: Random) -> Iterator[Image.Image]:
@@ -52,6 +52,7 @@ def from_folder(folder: Path, complain: Complain) -> Parts:
             try:
                 yield read_picture(path)
             except Refused as error:
+                paths.remove(path)
                 complain(f"{error}: left out")
 
     return parts

@@ -169,8 +169,8 @@ class TestVigilance:
         parts = from_folder(tmp_path / "windows", said.append)
         rows = [montage(SIZE, parts(None, Random(seed))) for seed in range(20)]
         assert all({row.getpixel((x, 0))[2] for x in (0, 32, 64)} == {100, 101, 102} for row in rows)
-        assert said
-        assert all(str(broken) in line for line in said)
+        assert len(said) == 1
+        assert str(broken) in said[0]
 
     def test_pictures_that_can_have_no_montage_do_not_stop_the_others(self, folders, said):
         for k, folder in enumerate(folders):
@@ -318,11 +318,11 @@ class TestCommand:
                 main([*map(str, folders), "--out", str(out), *wrong])
         assert out.read_text() == "earlier"
 
-    @pytest.mark.parametrize("value", ["0", "-1", "many"])
-    def test_the_number_of_questions_is_checked(self, folders, capsys, value):
+    @pytest.mark.parametrize("option", ["--questions=0", "--questions=-1", "--questions=many", f"--seed={2**32}"])
+    def test_numbers_are_checked(self, folders, capsys, option):
         with pytest.raises(SystemExit):
-            main([*map(str, folders), f"--questions={value}"])
-        assert "1 or more" in capsys.readouterr().err
+            main([*map(str, folders), option])
+        assert f"got {option.partition('=')[2]}" in capsys.readouterr().err
 
 
 def a_result(participant=1, chosen="b" * 3 + "a" * 1, checks="bb", survey="s1", **changes) -> dict:

@@ -1,6 +1,9 @@
 """The survey's page in a real browser, opened from a file as a participant does."""
 
+import base64
+import io
 import json
+from collections.abc import Callable
 from types import SimpleNamespace
 
 import pytest
@@ -76,9 +79,17 @@ class Participant:
         """The key that chooses b in a question."""
         return self.tab.evaluate("k => order[k].first === 'b' ? '1' : '2'", number - 1)
 
-    def finish(self, first: int, last: int) -> None:
+    def pixels(self) -> list[tuple[int, int, int]]:
+        """A pixel of both pictures, the first one first, as they are decoded."""
+        sources = [self.tab.locator(f"#{side}-picture").get_attribute("src") for side in ("first", "second")]
+        codes = (base64.b64decode(source.partition("base64,")[2]) for source in sources)
+        return [Image.open(io.BytesIO(code)).getpixel((5, 5)) for code in codes]
+
+    def finish(self, first: int, last: int, look: Callable[[], None] = lambda: None) -> None:
+        """Answers b from the first to the last question; look() is called before each answer."""
         for number in range(first, last + 1):
             self.wait_for(number)
+            look()
             self.tab.keyboard.press(self.right_key(number))
         self.tab.get_by_role("heading", name="Thank you").wait_for()
 
@@ -140,29 +151,33 @@ def python_order(count: int, seed: int, participant: int) -> list[tuple[int, str
 
 
 @pytest.fixture(scope="module")
-def answered(self, browser, survey, tmp_path_factory):
-    someone, seen = Participant(browser, survey, 7), []
+def answered(browser, survey, tmp_path_factory):
+    """One participant from the first picture to the result, by keyboard and mouse, with a reload in between."""
+    someone, seen, pixels = Participant(browser, survey, 7), [], []
+
+    def look() -> None:
+        seen.append(someone.seen())
+        pixels.append(someone.pixels())
+
     seen.append(someone.seen())
     someone.begin()
-    someone.wait_for(1)
-    seen.append(someone.seen())
-    someone.answer(1, "ArrowLeft")
-    someone.answer(2, "ArrowDown")
-    someone.answer(3, "2")
+    for number, key in enumerate(("ArrowLeft", "ArrowDown", "2"), start=1):
+        someone.wait_for(number)
+        look()
+        someone.tab.keyboard.press(key)
     someone.wait_for(4)
     someone.tab.reload()
-    someone.wait_for(4)
-    someone.tab.keyboard.press("Backspace")
+    someone.answer(4, "Backspace")
     someone.wait_for(3)
     before = someone.tab.evaluate("() => [...document.querySelectorAll('.choice')].map(c => c.ariaPressed)")
     someone.tab.get_by_role("button", name="Choose the top picture").click()
-    someone.finish(4, 6)
+    someone.finish(4, 6, look)
     seen.append(someone.seen())
-    folder = tmp_path_factory.mktemp("results")
-    path = someone.download(folder)
+    path = someone.download(tmp_path_factory.mktemp("results"))
     yield SimpleNamespace(
         someone=someone,
         seen=seen,
+        pixels=pixels,
         before=before,
         path=path,
         result=json.loads(path.read_text(encoding="utf-8")),
@@ -172,7 +187,7 @@ def answered(self, browser, survey, tmp_path_factory):
 
 
 class TestAnswering:
-    """One participant from the first picture to the result, by keyboard and mouse, with a reload in between."""
+    """What came of it."""
 
     def test_keys_and_clicks_choose_what_they_show(self, answered):
         first = [answer["first"] for answer in answered.result["answers"]]
@@ -185,6 +200,15 @@ class TestAnswering:
             "b",
             "b",
         ]
+
+    def test_each_side_shows_the_arm_that_the_result_says(self, answered):
+        for answer, pixels in zip(answered.result["answers"], answered.pixels, strict=True):
+            k = int(answer["pair"].rpartition("/")[2])
+            colours = {"a": (30 * k, 80, 40), "b": (40, 80, 30 * k)}
+            sides = dict(zip((answer["first"], "ba"[answer["first"] == "b"]), pixels, strict=True))
+            assert sides["b"] == pytest.approx(colours["b"], abs=3)
+            if not answer["vigilance"]:  # there a is a montage
+                assert sides["a"] == pytest.approx(colours["a"], abs=3)
 
     def test_the_answer_gone_back_to_is_marked(self, answered):
         assert answered.before == ["false", "true"]
@@ -250,7 +274,7 @@ def test_passing_and_failing_the_vigilance_pairs(visit, survey, tmp_path):
 
 
 @pytest.fixture(scope="module")
-def hostile(self, tmp_path_factory):
+def hostile(tmp_path_factory):
     folder = tmp_path_factory.mktemp("hostile")
     for arm, colour in (("a", 90), ("b", 200)):
         path = folder / arm / f"{HOSTILE}.png"  # its slash makes two folders of it
@@ -370,7 +394,18 @@ class TestWhatIsKept:
         someone.finish(1, 6)
         assert someone.is_quiet()
 
-    @pytest.mark.parametrize("text", ["", "null", "{", "3", '{"participant": 7}', '{"participant":7,"answers":[1,2]}'])
+    @pytest.mark.parametrize(
+        "text",
+        [
+            "",
+            "null",
+            "{",
+            "3",
+            '{"participant": 7}',
+            '{"participant":7,"answers":[1,2]}',
+            '{"participant":7,"begun":true,"answers":[1,2,3,4,5,null]}',
+        ],
+    )
     def test_what_is_damaged_is_forgotten(self, visit, survey, text):
         someone = visit(survey)
         someone.tab.evaluate("text => localStorage.setItem(storageKey(), text)", text)
