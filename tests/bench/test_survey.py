@@ -373,6 +373,13 @@ class TestResult:
         assert verdict.high == pytest.approx(beta.ppf(0.975, k + 1, n - k) if k < n else 1)
         assert (verdict.p < 0.05) == (not verdict.low <= 0.5 <= verdict.high)
 
+    def test_answers_for_the_picture_shown_first(self, write):
+        assert [judge(*read_all(write(a_result(chosen=chosen)))).first for chosen in ("bbbb", "abab", "baba")] == [
+            2,
+            4,
+            0,
+        ]
+
     def test_who_fails_is_named(self, write):
         paths = write(a_result(1), a_result(2, checks="ba"))
         assert judge(*read_all(paths)).left_out == [f"{paths[1]}: left out, 1 of 2 vigilance pairs right"]
@@ -429,6 +436,7 @@ BROKEN = [
             {"vigilance": True},
             {"seconds": "1"},
             {"seconds": float("nan")},
+            {"seconds": float("inf")},
             {"seconds": -1},
             {"pair": None},
             {"question": True},
