@@ -19,12 +19,12 @@ from torch import Tensor
 
 from bench.arms import Arm
 from bench.figures import interval
-from bench.generate import generate, picture
+from bench.generate import generate
 from bench.graphs import Graph
 from bench.horizons import horizon, kind_of
 from bench.hosts import Runner, servers
+from bench.pictures import load_picture, picture
 from bench.protocol import DEMO
-from bench.score import load_picture
 from demo.horizon import hint_of
 from demo.judge import load_judge, times_of_day
 from demo.palettes import BIOMES, TIMES

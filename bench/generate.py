@@ -9,13 +9,13 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from queue import Empty, SimpleQueue
 
-from PIL import Image
 from tqdm import tqdm
 
 from bench.arms import Arm
 from bench.graphs import Graph, graph_of
 from bench.hosts import Runner
 from bench.journal import Journal, write_whole
+from bench.pictures import is_whole, picture
 from bench.protocol import Protocol
 
 GUIDED_STEP = 6.0
@@ -24,21 +24,6 @@ GUIDED_STEP = 6.0
 Job = tuple[Arm, int]
 Extend = Callable[[Graph, Arm, int, Runner], None]
 """extend(graph, arm, seed, runner) adds nodes to a graph, and their files to the host's input folder."""
-
-
-def picture(folder: Path, arm: Arm, seed: int) -> Path:
-    """Where an arm's panorama of a seed is kept."""
-    return folder / "pictures" / arm.name / f"{seed}.png"
-
-
-def is_whole(path: Path) -> bool:
-    """Whether there is a picture that can be read to its end."""
-    try:
-        with Image.open(path) as image:
-            image.load()
-    except (OSError, SyntaxError):  # Pillow's words for a file that is no picture, or half of one
-        return False
-    return True
 
 
 def missing_jobs(arms: Iterable[Arm], folder: Path) -> list[Job]:

@@ -10,14 +10,13 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor
 from tqdm import tqdm
 
 from bench.arms import REFERENCE, SINGLE, Arm, reference_set
-from bench.generate import picture
 from bench.journal import Journal
 from bench.judges import Judges
+from bench.pictures import Unusable, load_picture, picture
 from bench.protocol import Protocol
 from syncdiffusion_core.metrics.coherence import mean_of_pairs, side_by_side
 from syncdiffusion_core.metrics.crops import random_crop
@@ -26,10 +25,6 @@ from syncdiffusion_core.metrics.seam import border_seam, wrap_seam
 from syncdiffusion_core.perceptual.distance import PerceptualDistance
 
 BORDER_REACH_PX = 4  # half a latent cell on each side: a decoder spreads a step over about as much
-
-
-class Unusable(ValueError):
-    """A picture that cannot be scored; the message names it, says why and what to do."""
 
 
 @dataclass(frozen=True)
@@ -61,21 +56,6 @@ class Score:
             crops = [np.frombuffer(base64.b64decode(crop), "<f4") for crop in row["features"]]
             features = torch.from_numpy(np.stack(crops))
         return cls(row["arm"], row["seed"], row["picture"], row["values"], features)
-
-
-def load_picture(path: Path, width_px: int, height_px: int) -> Tensor:
-    """[3, H, W] in [0, 1]. Raises Unusable when it is missing, damaged or of another size."""
-    try:
-        with Image.open(path) as image:
-            pixels = np.array(image.convert("RGB"))
-    except FileNotFoundError:
-        raise Unusable(f"{path} is missing: run without --score-only to have it made") from None
-    except (OSError, SyntaxError) as error:
-        raise Unusable(f"{path} cannot be read ({error}): run without --score-only to have it made again") from error
-    if pixels.shape[:2] != (height_px, width_px):
-        size = f"{pixels.shape[1]}x{pixels.shape[0]}"
-        raise Unusable(f"{path} is {size} px, not {width_px}x{height_px}: delete it to have it made again")
-    return torch.from_numpy(pixels).permute(2, 0, 1).float() / 255
 
 
 def score_all(protocol: Protocol, arms: Iterable[Arm], folder: Path, judges: Judges) -> tuple[list[Score], list[str]]:

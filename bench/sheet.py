@@ -8,7 +8,7 @@ from pathlib import Path
 from PIL import Image, ImageDraw, ImageFont
 
 from bench.arms import Arm
-from bench.generate import is_whole, picture
+from bench.pictures import is_whole, picture
 from bench.protocol import Protocol
 
 ROW_PX, LABEL_PX, NAMES_PX = 96, 18, 190

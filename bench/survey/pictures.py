@@ -1,8 +1,6 @@
 """The pictures of two result folders, paired by name; what cannot be used is named and left out."""
 
 import hashlib
-import struct
-import zlib
 from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -10,10 +8,9 @@ from pathlib import Path
 
 from PIL import Image, ImageOps
 
-SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
-UNREADABLE = (OSError, SyntaxError, ValueError, struct.error, zlib.error, Image.DecompressionBombError)
-"""What Pillow raises on files that are cut off, damaged or no pictures at all."""
+from bench.pictures import UNREADABLE
 
+SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
 Complain = Callable[[str], None]
 """Takes one line on something that is left out."""
 

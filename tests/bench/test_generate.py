@@ -4,8 +4,9 @@ import json
 
 import pytest
 
-from bench.generate import generate, is_whole, missing_jobs, picture
+from bench.generate import generate, missing_jobs
 from bench.journal import Journal, write_whole
+from bench.pictures import is_whole, picture
 
 
 def test_makes_what_is_missing_once(tmp_path, arms, protocol, runner):

@@ -7,9 +7,9 @@ import torch
 from PIL import Image
 
 from bench.arms import reference_set
-from bench.generate import picture
 from bench.journal import Journal
-from bench.score import Score, intra_distance, load_picture, pictures_of, score, score_all
+from bench.pictures import load_picture, picture
+from bench.score import Score, intra_distance, pictures_of, score, score_all
 from syncdiffusion_core.metrics.coherence import side_by_side
 from syncdiffusion_core.metrics.crops import random_crop
 

@@ -215,7 +215,7 @@ def test_style_takes_the_weights_of_torchvisions_vgg19():
 
 
 def test_scene_style_is_the_gram_distance_of_the_stages():
-    network = fill(SceneNet(widths=(4, 6)))
+    network = toys.fill(SceneNet(widths=(4, 6)))
     one, other = pictures(1, 32), pictures(1, 32, seed=1)
     style, expected = SceneStyle(network, 2.0), 0.0
     for a, b in zip(network.taps(one), network.taps(other), strict=True):
