@@ -88,7 +88,8 @@ class Series:
 class Row:
     """A row of the table. by_prompt: mean and sd over prompts. interval: mean and 95 % interval over panoramas.
 
-    change: the same of the difference to MultiDiffusion of the same seeds and size.
+    change: the same of the difference to MultiDiffusion of the same seeds and size. each: figures of single
+    panoramas by seed.
     """
 
     arm: Arm
@@ -96,6 +97,7 @@ class Row:
     by_prompt: dict[str, tuple[float, float]] = field(default_factory=dict)
     interval: dict[str, Triple] = field(default_factory=dict)
     change: dict[str, Triple] = field(default_factory=dict)
+    each: dict[str, dict[int, float]] = field(default_factory=dict)
 
 
 def figures(protocol: Protocol, arms: Iterable[Arm], scores: Iterable[Score], standardise: bool) -> list[Row]:
@@ -107,7 +109,8 @@ def figures(protocol: Protocol, arms: Iterable[Arm], scores: Iterable[Score], st
     for arm in arms:
         if (own := series.get(arm.name)) is None:
             continue
-        row = Row(arm, len(own.seeds), _by_prompt(own, reference), _intervals(own, reference))
+        each = {key: dict(zip(own.seeds, values.tolist(), strict=True)) for key, values in own.values.items()}
+        row = Row(arm, len(own.seeds), _by_prompt(own, reference), _intervals(own, reference), each=each)
         baseline = series.get(_baseline(protocol, arm))
         if baseline is not None and arm.name != _baseline(protocol, arm):
             row = replace(row, change=_changes(own, baseline, reference))

@@ -75,15 +75,6 @@ class Remote:
         with LOCAL.open(urllib.request.Request(f"{self._url}/upload/image", body, headers), timeout=60) as answer:
             answer.read()
 
-    def check(self, graph: Graph) -> None:
-        """Raise SystemExit when the server lacks nodes of the graph or does not answer."""
-        try:
-            missing = self._client.missing_nodes(graph)
-        except OSError as error:
-            raise SystemExit(f"ComfyUI at {self._url} cannot be asked: {error}") from error
-        if missing:
-            raise SystemExit(f"ComfyUI at {self._url} lacks the nodes {', '.join(missing)}: install this pack there")
-
 
 def required_host() -> Host:
     """The ComfyUI of this machine; SystemExit where there is none."""

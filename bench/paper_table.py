@@ -135,7 +135,8 @@ def write_results(
         parts.append(time_table(arms, seconds))
     text = "\n".join(parts)
     write_whole(folder / "table.md", text.encode())
-    write_whole(folder / "figures.json", (json.dumps([_plain(row) for row in rows], indent=1) + "\n").encode())
+    lines = ",\n".join(json.dumps(_plain(row)) for row in rows)
+    write_whole(folder / "figures.json", f"[\n{lines}\n]\n".encode())
     plot_weights(rows, columns, folder / "weight.png")
     plot_times(rows, seconds, folder / "time.png")
     sheet = contact_sheet(protocol, arms, folder, SHEET_SEEDS)
@@ -145,13 +146,15 @@ def write_results(
 
 
 def _plain(row: Row) -> dict:
-    return {"arm": row.arm.name, **{key: value for key, value in asdict(row).items() if key != "arm"}}
+    each = {key: {seed: float(f"{value:.5g}") for seed, value in values.items()} for key, values in row.each.items()}
+    return {**asdict(row), "arm": row.arm.name, "each": each}
 
 
 def run(options: argparse.Namespace) -> str:
     """Make, score and write; the table's text. Raises ValueError and RuntimeError with a sentence for a person."""
-    protocol = settle(protocol_of(options), options.out)
-    arms, judges = chosen_arms(protocol, options.arms), judges_of(options)
+    protocol, judges = protocol_of(options), judges_of(options)
+    arms = chosen_arms(protocol, options.arms)
+    settle(protocol, options.out)
     if not options.score_only:
         with runners_of(options) as runners:
             generate(protocol, [reference_set(protocol), *arms], options.out, runners)

@@ -108,7 +108,7 @@ def load_protocol(path: Path) -> Protocol:
         raise ValueError(f"{path}: not the settings of a table ({error})") from error
 
 
-def settle(protocol: Protocol, folder: Path) -> Protocol:
+def settle(protocol: Protocol, folder: Path) -> None:
     """Keep the settings in the folder, or hold them against those its results were made with.
 
     More panoramas or references than before may be asked for; ValueError names whatever else differs.
@@ -124,4 +124,3 @@ def settle(protocol: Protocol, folder: Path) -> Protocol:
             )
     folder.mkdir(parents=True, exist_ok=True)
     save_protocol(protocol, path)
-    return protocol

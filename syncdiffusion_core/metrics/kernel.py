@@ -18,7 +18,8 @@ class KernelDistance:
     not depend on N and M. SyncDiffusion reports it times 1000. The kernel cubes large means: features whose means
     dwarf their spread are best standardised first, both tables by the reference's mean and deviation.
     Features [N, K, D] are K crops of each picture: the figure of one crop each, averaged over which one, so that crops
-    of one picture, alike by design, are never a pair. Source: Binkowski et al., Demystifying MMD GANs, ICLR 2018, section 4.
+    of one picture, alike by design, are never a pair.
+    Source: Binkowski et al., Demystifying MMD GANs, ICLR 2018, section 4.
     """
 
     def __init__(self, features: Tensor, reference: Tensor) -> None:

@@ -92,7 +92,8 @@ def toy_table(folder: Path, seconds: float) -> None:
             time.sleep(seconds)
             return super().run(graph)
 
-    protocol, arms, judges = settle(PROTOCOL, folder), list(paper_arms(PROTOCOL)), toy_judges()
+    settle(PROTOCOL, folder)
+    protocol, arms, judges = PROTOCOL, list(paper_arms(PROTOCOL)), toy_judges()
     generate(protocol, [reference_set(protocol), *arms], folder, [SlowRunner(), SlowRunner()])
     scores, problems = score_all(protocol, arms, folder, judges)
     assert not problems, problems
