@@ -49,4 +49,4 @@ def colour_at(part: float) -> Colour:
 def readable_on(ground: Colour) -> Colour:
     """Dark letters for a bright ground, bright ones for a dark one (ITU-R BT.709 luma)."""
     red, green, blue = ground
-    return INK if 0.2126 * red + 0.7152 * green + 0.0722 * blue > 115 else TEXT
+    return INK if 0.2126 * red + 0.7152 * green + 0.0722 * blue > 100 else TEXT

@@ -19,7 +19,7 @@ Size = tuple[int, int]
 
 
 def draw_heat_map(panorama: Panorama, largest: float, subtitle: str) -> Image.Image:
-    """The panorama's pairs on a scale from 0 to ``largest``; its size depends on the windows only.
+    """The panorama's pairs on a scale from 0 to ``largest``, which is above 0; its size depends on the windows only.
 
     Windows are numbered from 1 on both axes, with a small picture of each; those that disagree have their number on
     a bright ground and a point behind it. Distances stand in their squares where they can be read.
@@ -94,15 +94,16 @@ def _cells(draw: ImageDraw.ImageDraw, panorama: Panorama, largest: float, cell: 
     """A square for each pair; the diagonal, a window with itself, stays empty."""
     left, top = corner
     size, decimals = min(cell / 3.6, 20), decimals_for(largest)
+    font = font_of(size) if fits(figure(largest, decimals, short=True), cell - 4, size) else None
     gap = 1 if cell >= 8 else 0
     for row, distances in enumerate(panorama.pairs):
         for column, distance in enumerate(distances):
-            colour = PANEL if row == column else colour_at(distance / largest if largest > 0 else 0.0)
+            colour = PANEL if row == column else colour_at(distance / largest)
             x, y = left + cell * column, top + cell * row
             draw.rectangle((x, y, x + cell - 1 - gap, y + cell - 1 - gap), fill=colour)
-            text = figure(distance, decimals, short=True)
-            if row != column and fits(text, cell - 4, size):
-                write(draw, (x + cell / 2, y + cell / 2), text, font_of(size), readable_on(colour))
+            if font and row != column:
+                text = figure(distance, decimals, short=True)
+                write(draw, (x + cell / 2, y + cell / 2), text, font, readable_on(colour))
 
 
 def _scale(draw: ImageDraw.ImageDraw, largest: float, place: tuple[int, int, int]) -> None:
