@@ -11,6 +11,9 @@ from .host.panoramas import least_difference, measure, shown, to_image
 from .report import described, distance
 from .sockets import CATEGORY, Perceptual
 
+SCALE_LEAST = 6
+"""A shorter scale would show the noise of a coherent panorama in the colours of great differences."""
+
 
 class PanoramaCoherence(io.ComfyNode):
     """IMAGE and a perceptual model -> figures, heat map, windows that disagree."""
@@ -83,8 +86,8 @@ class PanoramaCoherence(io.ComfyNode):
 
 
 def _heat_maps(panoramas: list[Panorama], least: float) -> list[Image.Image]:
-    """One for each, on one scale that ends at twice the least difference or above."""
-    top = round_top(max(2 * least, *(panorama.largest for panorama in panoramas)))
+    """One for each, on one scale that ends at SCALE_LEAST least differences or above."""
+    top = round_top(max(SCALE_LEAST * least, *(panorama.largest for panorama in panoramas)))
     return [draw_heat_map(panorama, top, _subtitle(k, panoramas)) for k, panorama in enumerate(panoramas)]
 
 

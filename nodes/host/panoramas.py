@@ -14,6 +14,7 @@ from ...syncdiffusion_core.perceptual.style import StyleNet
 from ..drawing.panorama import Panorama
 from .memory import load_together
 from .perceptual import HostDistance, PerceptualModel
+from .progress import say
 
 LEAST_SIDE_PX = 32
 """Below it the perceptual networks pool a picture away."""
@@ -77,5 +78,6 @@ def to_image(pictures: Sequence[Image.Image]) -> Tensor:
 
 
 def shown(image: Tensor, text: str, cls: type[io.ComfyNode]) -> dict:
-    """The ui of a node that shows pictures and a text."""
+    """The ui of a node that shows pictures and a text, which is said under it: the interface shows pictures only."""
+    say(text)
     return {**ui.PreviewImage(image, cls=cls).as_dict(), **ui.PreviewText(text).as_dict()}
