@@ -101,5 +101,5 @@ def _title(panorama: Panorama) -> str:
     if count < 3:
         return "One window: nothing to compare" if count == 1 else "Two windows: neither is the odd one"
     if not odd:
-        return "No window disagrees"
+        return "No single window stands apart"
     return f"{odd} of {count} windows {'disagrees' if odd == 1 else 'disagree'}"

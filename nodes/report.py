@@ -27,7 +27,7 @@ def disagreement(panorama: Panorama) -> str:
     if len(panorama.boxes) < 3:
         return ""
     if not panorama.odd:
-        return "no window disagrees with the others"
+        return "no single window disagrees with the others"
     numbers = [str(k + 1) for k in panorama.odd]
     means = [distance(panorama.means[k]) for k in panorama.odd]
     middle = distance(median(panorama.means))
