@@ -4,6 +4,7 @@ from comfy_api.latest import io
 
 from .apply_windows import ApplyWindows
 from .coherence import PanoramaCoherence
+from .compare import ComparePanoramas
 from .decode import PanoramaDecode
 from .demo_model import LoadDemoModel
 from .guidance import PerceptualSyncGuidance
@@ -26,4 +27,5 @@ NODES: list[type[io.ComfyNode]] = [
     LoadPerceptualModel,
     LoadDemoModel,
     PanoramaCoherence,
+    ComparePanoramas,
 ]

@@ -1,18 +1,22 @@
-"""Panorama Coherence: figures and a picture of how alike the parts of a panorama look."""
+"""Panorama Coherence: figures and pictures of how alike the parts of a panorama look."""
 
-import torch
-from comfy_api.latest import io, ui
+from comfy_api.latest import io
+from PIL import Image
 
-from ..syncdiffusion_core.metrics.coherence import Coherence, coherence
-from .host.memory import load_together
-from .host.perceptual import HostDistance
+from .drawing.heat_map import draw_heat_map
+from .drawing.lettering import round_top
+from .drawing.panorama import Panorama
+from .drawing.windows import draw_windows
+from .host.panoramas import least_difference, measure, shown, to_image
+from .report import described, distance
 from .sockets import CATEGORY, Perceptual
 
-HEAT_CELL_PX = 32
+SCALE_LEAST = 6
+"""A shorter scale would show the noise of a coherent panorama in the colours of great differences."""
 
 
 class PanoramaCoherence(io.ComfyNode):
-    """IMAGE and a perceptual model -> figures, heat map."""
+    """IMAGE and a perceptual model -> figures, heat map, windows that disagree."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:
@@ -22,9 +26,10 @@ class PanoramaCoherence(io.ComfyNode):
             category=CATEGORY,
             description=(
                 "Measures how alike the parts of a panorama look: the mean perceptual distance between all pairs of "
-                "non-overlapping windows (the paper's Intra-LPIPS), and how visible the wrap is."
+                "non-overlapping windows (the paper's Intra-LPIPS), which windows disagree with the others, and how "
+                "visible the wrap is."
             ),
-            search_aliases=["metric", "lpips", "intra-lpips", "score", "evaluate", "seam"],
+            search_aliases=["metric", "lpips", "intra-lpips", "score", "evaluate", "seam", "heat map"],
             is_output_node=True,
             inputs=[
                 io.Image.Input("image", tooltip="One or more panoramas."),
@@ -52,35 +57,49 @@ class PanoramaCoherence(io.ComfyNode):
                     tooltip="Difference of the first and last columns over that of neighbours: about 1 when the ends "
                     "meet.",
                 ),
-                io.String.Output(display_name="report", tooltip="The figures in words, a line for each panorama."),
+                io.String.Output(
+                    display_name="report",
+                    tooltip="The figures and the windows that disagree in words, a line for each panorama.",
+                ),
                 io.Image.Output(
                     display_name="heat_map",
-                    tooltip="Distance of every pair of windows, a square each, white the largest of its panorama.",
+                    tooltip="Distance of every pair of windows: dark squares are alike, bright ones differ. The "
+                    "windows stand along both edges; one scale for all panoramas of a batch.",
+                ),
+                io.Image.Output(
+                    display_name="disagreeing",
+                    tooltip="The panorama with its windows numbered, each with its mean distance to the others; those "
+                    "that disagree keep their light and have a thick frame.",
                 ),
             ],
         )
 
     @classmethod
     def execute(cls, image, perceptual_model, window_size) -> io.NodeOutput:
-        load_together([perceptual_model.patcher])
-        distance = HostDistance(perceptual_model)
-        results = [coherence(picture, distance, window_size) for picture in image[..., :3].movedim(-1, 1)]
-        report = "\n".join(_describe(k, result) for k, result in enumerate(results))
-        intra = sum(result.intra for result in results) / len(results)
-        seam = sum(result.seam for result in results) / len(results)
-        heat = torch.cat([_heat_map(result.pairs) for result in results])
-        return io.NodeOutput(intra, seam, report, heat, ui=ui.PreviewText(report))
+        panoramas = measure("image", image, perceptual_model, window_size)
+        report = "\n".join(f"panorama {k + 1}: {described(panorama)}" for k, panorama in enumerate(panoramas))
+        intra = sum(panorama.intra for panorama in panoramas) / len(panoramas)
+        seam = sum(panorama.seam for panorama in panoramas) / len(panoramas)
+        heat = to_image(_heat_maps(panoramas, least_difference(perceptual_model.network)))
+        marked = to_image([draw_windows(panorama, _title(panorama)) for panorama in panoramas])
+        return io.NodeOutput(intra, seam, report, heat, marked, ui=shown(marked, report, cls))
 
 
-def _describe(index: int, result: Coherence) -> str:
-    return (
-        f"panorama {index + 1}: intra distance {result.intra:.4f} over {len(result.pairs)} windows, "
-        f"seam {result.seam:.2f}"
-    )
+def _heat_maps(panoramas: list[Panorama], least: float) -> list[Image.Image]:
+    """One for each, on one scale that ends at SCALE_LEAST least differences or above."""
+    top = round_top(max(SCALE_LEAST * least, *(panorama.largest for panorama in panoramas)))
+    return [draw_heat_map(panorama, top, _subtitle(k, panoramas)) for k, panorama in enumerate(panoramas)]
 
 
-def _heat_map(pairs: torch.Tensor) -> torch.Tensor:
-    """[1, W*32, W*32, 3] in [0, 1]."""
-    scaled = (pairs / pairs.max().clamp(min=1e-12)).float().cpu()
-    large = scaled.repeat_interleave(HEAT_CELL_PX, 0).repeat_interleave(HEAT_CELL_PX, 1)
-    return large[None, :, :, None].expand(-1, -1, -1, 3).contiguous()
+def _subtitle(index: int, panoramas: list[Panorama]) -> str:
+    of = f" of {len(panoramas)}" if len(panoramas) > 1 else ""
+    return f"panorama {index + 1}{of}, mean of all pairs {distance(panoramas[index].intra)}"
+
+
+def _title(panorama: Panorama) -> str:
+    count, odd = len(panorama.boxes), len(panorama.odd)
+    if count < 3:
+        return "One window: nothing to compare" if count == 1 else "Two windows: neither is the odd one"
+    if not odd:
+        return "No single window stands apart"
+    return f"{odd} of {count} windows {'disagrees' if odd == 1 else 'disagree'}"

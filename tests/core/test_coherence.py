@@ -4,7 +4,16 @@ import core_toys as toys
 import pytest
 import torch
 
-from syncdiffusion_core.metrics.coherence import coherence, mean_of_pairs, side_by_side
+from syncdiffusion_core.metrics.coherence import (
+    LEAST_DISTANCE,
+    LEAST_STYLE_DISTANCE,
+    coherence,
+    disagreeing,
+    mean_of_pairs,
+    mean_to_others,
+    side_by_side,
+    windows_side_by_side,
+)
 from syncdiffusion_core.metrics.seam import wrap_seam
 
 
@@ -81,3 +90,109 @@ def test_intra_is_the_mean_of_all_fifteen_pairs_of_six():
     pairs = [float(toys.loss_of(windows[i], windows[j])) for i in range(6) for j in range(i)]
     assert len(pairs) == 15
     assert coherence(image, toys.ToyDistance(), 16).intra == pytest.approx(sum(pairs) / 15, rel=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("size", "window_px", "window", "origins"),
+    [
+        ((8, 20), 8, (8, 8), ((0, 0), (0, 8))),
+        ((20, 8), 8, (8, 8), ((0, 0), (8, 0))),
+        ((8, 8), 4, (8, 4), ((0, 0), (0, 4))),
+        ((8, 20), 21, (8, 20), ((0, 0),)),
+    ],
+)
+def test_where_windows_stand(size, window_px, window, origins):
+    """(height, width) of the picture and the window, (top, left) of each."""
+    windows = windows_side_by_side(size, window_px)
+    assert (windows.canvas, windows.window, windows.origins) == (size, window, origins)
+
+
+def levels(*values: float) -> torch.Tensor:
+    """Distances of windows that differ by their level only: [W, W]."""
+    line = torch.tensor(values)
+    return (line[:, None] - line).abs()
+
+
+class TestMeanToOthers:
+    """What a window's distances say of it alone."""
+
+    def test_leaves_the_window_itself_out(self):
+        pairs = torch.tensor([[9.0, 1.0, 2.0], [1.0, 9.0, 6.0], [2.0, 6.0, 9.0]])
+        assert mean_to_others(pairs).tolist() == [1.5, 3.5, 4.0]
+
+    def test_their_mean_is_that_of_all_pairs(self):
+        pairs = levels(0.1, 0.7, 0.2, 0.4, 0.9)
+        assert float(mean_to_others(pairs).mean()) == pytest.approx(mean_of_pairs(pairs))
+
+    def test_a_window_alone_has_none(self):
+        assert mean_to_others(torch.zeros(1, 1)).tolist() == [0.0]
+
+
+class TestDisagreeing:
+    """Windows that stand apart from the rest."""
+
+    @pytest.mark.parametrize(
+        ("values", "odd"),
+        [
+            ((0.2, 0.2, 0.2, 0.2, 0.2, 0.9), (5,)),
+            ((0.2, 0.2, 0.9, 0.9, 0.2, 0.2), (2, 3)),
+            ((0.9, 0.2, 0.2), (0,)),
+            ((0.9, 0.9, 0.2, 0.2, 0.2), (0, 1)),
+            ((0.20, 0.23, 0.21, 0.22, 0.24, 0.90), (5,)),
+        ],
+    )
+    def test_a_minority_is_named(self, values, odd):
+        assert disagreeing(levels(*values)) == odd
+
+    @pytest.mark.parametrize(
+        "values",
+        [
+            (0.5,),
+            (0.1, 0.9),
+            (0.1, 0.1, 0.9, 0.9),
+            (0.1, 0.1, 0.1, 0.9, 0.9, 0.9),
+            (0.3, 0.3, 0.3, 0.3),
+            (0.300, 0.301, 0.300, 0.302, 0.340),
+        ],
+    )
+    def test_nobody_is_where_all_are_alike_or_two_camps_are_equal(self, values):
+        assert disagreeing(levels(*values)) == ()
+
+    def test_windows_that_all_differ_alike_have_no_odd_one(self):
+        assert disagreeing(1 - torch.eye(6)) == ()
+
+    def test_never_more_than_half(self):
+        generator = torch.Generator().manual_seed(0)
+        for count in range(1, 9):
+            for _ in range(50):
+                pairs = levels(*torch.rand(count, generator=generator).tolist())
+                assert len(disagreeing(pairs, least=0.0)) <= count // 2
+
+    def test_needs_the_least_difference(self):
+        """Three alike and one beyond: means d/3 and d, so the odd one is 2d/3 above the middle."""
+        apart = 1.5 * LEAST_DISTANCE
+        assert disagreeing(levels(0, 0, 0, 1.02 * apart)) == (3,)
+        assert disagreeing(levels(0, 0, 0, 0.98 * apart)) == ()
+
+    def test_needs_a_tenth_of_the_middle(self):
+        """All d apart, one d + e: means d + e/3 of the others, d + e of it."""
+        pairs = 1.0 - torch.eye(4)
+        for more, odd in ((0.20, (3,)), (0.14, ())):
+            changed = pairs.clone()
+            changed[3, :3] += more
+            changed[:3, 3] += more
+            assert disagreeing(changed, least=0.0) == odd
+
+    def test_a_wide_spread_hides_what_a_narrow_one_shows(self):
+        assert disagreeing(levels(0.0, 0.01, 0.02, 0.03, 0.04, 0.3)) == (5,)
+        assert disagreeing(levels(0.0, 0.12, 0.24, 0.36, 0.48, 0.6)) == ()
+
+    def test_order_of_windows_does_not_matter(self):
+        pairs = levels(0.2, 0.9, 0.21, 0.19, 0.22, 0.8)
+        order = torch.tensor([3, 5, 0, 1, 4, 2])
+        assert {int(order[k]) for k in disagreeing(pairs[order][:, order])} == set(disagreeing(pairs))
+
+    def test_scales_with_the_distance_and_its_least_difference(self):
+        pairs, scale = levels(0.2, 0.3, 0.21, 0.19, 0.22, 0.2), LEAST_STYLE_DISTANCE / LEAST_DISTANCE
+        assert disagreeing(scale * pairs, LEAST_STYLE_DISTANCE) == disagreeing(pairs) == (1,)
+        assert disagreeing(scale * pairs) == ()

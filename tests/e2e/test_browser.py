@@ -133,6 +133,10 @@ class Run:
     def of(self, kind: str) -> list:
         return [detail for heard, detail in self.heard if heard == kind]
 
+    def losses(self) -> list:
+        """What samplers said under their nodes."""
+        return [detail for detail in self.of("progress_text") if "loss" in detail["text"]]
+
     def node(self, title: str, expression: str):
         """A JavaScript expression of node n, by its title."""
         return self._tab.page.evaluate(
@@ -163,10 +167,9 @@ class TestQueued:
 
     def test_says_the_loss_under_the_guided_sampler_only(self, run):
         guided = str(run.node("SyncDiffusion (guided)", "n.id"))
-        texts = run.of("progress_text")
+        texts = run.losses()
         assert texts
         assert {str(detail["nodeId"]) for detail in texts} == {guided}
-        assert all("loss" in detail["text"] for detail in texts)
         shown = run.node("SyncDiffusion (guided)", "n.widgets.find(w => w.name === '$$node-text-preview')?.value")
         assert shown == texts[-1]["text"]
 
@@ -175,6 +178,9 @@ class TestQueued:
 
     def test_shows_figures_and_trace(self, run):
         assert "intra distance" in json.dumps(run.of("executed"))
+        for title in ("MultiDiffusion", "SyncDiffusion"):
+            shown = run.node(f"Coherence of {title}", "n.widgets.find(w => w.name === '$$node-text-preview')?.value")
+            assert "intra distance" in shown
         assert "loss" in run.node("Guided steps", "n.widgets[0].value")
 
 
@@ -183,13 +189,13 @@ class TestQueued:
     [
         f"SyncDiffusion {name}"
         for name in ("SamplerCustomAdvanced", "loop panorama", "window prompts", "regional panorama")
-        + ("ControlNet panorama", "outpaint")
+        + ("ControlNet panorama", "outpaint", "compare")
     ],
 )
 def test_the_others_with_the_demo_model_finish_too(tab, graphs, name):
     run = Run(tab, graphs, name)
     assert not run.of("execution_error")
-    assert run.of("progress_text"), "no step was guided"
+    assert run.losses(), "no step was guided"
     assert any(detail["output"].get("images") for detail in run.of("executed"))
 
 

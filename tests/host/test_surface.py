@@ -16,6 +16,7 @@ GOLDEN = ROOT / "tests" / "golden" / "surface.json"
 IDS = [
     "SyncDiffusionApplyWindows",
     "SyncDiffusionCoherence",
+    "SyncDiffusionCompare",
     "SyncDiffusionGuidance",
     "SyncDiffusionLoadDemoModel",
     "SyncDiffusionLoadPerceptualModel",

@@ -1,0 +1,83 @@
+"""Panoramas measured: the host's IMAGE to what the drawings take, and back."""
+
+from collections.abc import Sequence
+
+import comfy.model_management
+import numpy as np
+import torch
+from comfy_api.latest import io, ui
+from PIL import Image
+from torch import Tensor, nn
+
+from ...syncdiffusion_core.metrics import coherence as core
+from ...syncdiffusion_core.perceptual.style import StyleNet
+from ..drawing.panorama import Panorama
+from .memory import load_together
+from .perceptual import HostDistance, PerceptualModel
+from .progress import say
+
+LEAST_SIDE_PX = 32
+"""Below it the perceptual networks pool a picture away."""
+
+
+def measure(name: str, image: Tensor, model: PerceptualModel, window_px: int) -> list[Panorama]:
+    """Each panorama of IMAGE [N, H, W, 3 or 4] in [0, 1], the socket of that name, with its figures."""
+    check_image(name, image)
+    load_together([model.patcher])
+    panoramas = []
+    for picture in image[..., :3].movedim(-1, 1):  # [3, H, W]
+        comfy.model_management.throw_exception_if_processing_interrupted()
+        panoramas.append(_measured(picture, model, window_px))
+    return panoramas
+
+
+def check_image(name: str, image: Tensor) -> None:
+    """Raise ValueError for an IMAGE that cannot be measured, by the name of its socket."""
+    if image.ndim != 4 or image.shape[-1] < 3 or not len(image):
+        raise ValueError(
+            f"{name}: expected pictures [N, H, W, 3], got shape {tuple(image.shape)}; connect an IMAGE in colour"
+        )
+    if min(image.shape[1:3]) < LEAST_SIDE_PX:
+        raise ValueError(
+            f"{name}: it is {image.shape[2]} x {image.shape[1]} px and the perceptual networks need "
+            f"{LEAST_SIDE_PX} px on either side; connect a larger picture"
+        )
+    if not torch.isfinite(image).all():
+        raise ValueError(f"{name}: it holds NaN or infinite values; the step that made it has failed")
+
+
+def least_difference(network: nn.Module) -> float:
+    """The smallest difference of mean distances by this network that is one to the eye."""
+    return core.LEAST_STYLE_DISTANCE if isinstance(network, StyleNet) else core.LEAST_DISTANCE
+
+
+def _measured(picture: Tensor, model: PerceptualModel, window_px: int) -> Panorama:
+    """One panorama [3, H, W]."""
+    result = core.coherence(picture, HostDistance(model), window_px)
+    windows = core.windows_side_by_side(tuple(picture.shape[-2:]), window_px)
+    height, width = windows.window
+    return Panorama(
+        picture=to_picture(picture.movedim(0, -1)),
+        boxes=tuple((left, top, left + width, top + height) for top, left in windows.origins),
+        pairs=tuple(map(tuple, result.pairs.tolist())),
+        means=tuple(core.mean_to_others(result.pairs).tolist()),
+        odd=core.disagreeing(result.pairs, least_difference(model.network)),
+        intra=result.intra,
+        seam=result.seam,
+    )
+
+
+def to_picture(pixels: Tensor) -> Image.Image:
+    """Pixels [H, W, 3] in [0, 1], what is beyond cut off -> RGB picture."""
+    return Image.fromarray((pixels.float().clamp(0, 1) * 255).round().byte().cpu().numpy())
+
+
+def to_image(pictures: Sequence[Image.Image]) -> Tensor:
+    """RGB pictures of one size -> IMAGE [N, H, W, 3] in [0, 1]."""
+    return torch.from_numpy(np.stack([np.asarray(picture) for picture in pictures])).float() / 255
+
+
+def shown(image: Tensor, text: str, cls: type[io.ComfyNode]) -> dict:
+    """The ui of a node that shows pictures and a text, which is said under it: the interface shows pictures only."""
+    say(text)
+    return {**ui.PreviewImage(image, cls=cls).as_dict(), **ui.PreviewText(text).as_dict()}
