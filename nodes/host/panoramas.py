@@ -10,7 +10,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from ...syncdiffusion_core.metrics import coherence as core
-from ...syncdiffusion_core.perceptual.style import StyleNet
+from ...syncdiffusion_core.perceptual.style import SceneStyle, StyleNet
 from ..drawing.panorama import Panorama
 from .memory import load_together
 from .perceptual import HostDistance, PerceptualModel
@@ -48,7 +48,7 @@ def check_image(name: str, image: Tensor) -> None:
 
 def least_difference(network: nn.Module) -> float:
     """The smallest difference of mean distances by this network that is one to the eye."""
-    return core.LEAST_STYLE_DISTANCE if isinstance(network, StyleNet) else core.LEAST_DISTANCE
+    return core.LEAST_STYLE_DISTANCE if isinstance(network, StyleNet | SceneStyle) else core.LEAST_DISTANCE
 
 
 def _measured(picture: Tensor, model: PerceptualModel, window_px: int) -> Panorama:
