@@ -20,7 +20,7 @@ from syncdiffusion_core.metrics.kernel import KernelDistance
 NEIGHBOURS = 8
 FEWEST_FOR_FID = 1000
 """Panoramas below which FID, biased upwards, is left out for KID."""
-RESAMPLES, SET_RESAMPLES = 2000, 500
+RESAMPLES = 2000
 
 Triple = tuple[float, float, float]
 """(mean, 2.5 %, 97.5 %)."""
@@ -162,17 +162,17 @@ def _crops(series: Series, chosen: Tensor | slice = slice(None)) -> Tensor:
     return series.features[chosen].flatten(0, 1)
 
 
-Statistic = Callable[[Tensor], float]
-"""A figure of a set of panoramas, given as rows [R] that may repeat."""
+Statistic = Callable[[Tensor], Tensor]
+"""A figure of a set of panoramas for draws [T, R] of them: [T]."""
 
 
 def _set_statistics(series: Series, reference: Series | None) -> dict[str, Statistic]:
     if series.features is None or reference is None or len(series.seeds) < 2 or len(reference.seeds) < 2:
         return {}
-    statistics: dict[str, Statistic] = {"kid": KernelDistance(series.features, _crops(reference)).of}
+    statistics: dict[str, Statistic] = {"kid": KernelDistance(series.features, _crops(reference)).resampled}
     if max(series.prompts.bincount()) > 1 and max(reference.prompts.bincount()) > 1:
         own, scale = Diversity(series.features, series.prompts), Diversity(reference.features, reference.prompts).of()
-        statistics["diversity"] = lambda rows: own.of(rows) / scale
+        statistics["diversity"] = lambda draws: own.resampled(draws) / scale
     return statistics
 
 
@@ -186,15 +186,16 @@ def _by_prompt(series: Series, reference: Series | None) -> dict[str, tuple[floa
         if reference is not None:
             alike = reference.rows((reference.prompts == prompt).nonzero()[:, 0])
             for key, statistic in _set_statistics(own, alike).items():
-                columns.setdefault(key, []).append(statistic(torch.arange(len(own.seeds))))
+                columns.setdefault(key, []).append(float(statistic(_all(own))))
             if own.features is not None and len(series.seeds) >= FEWEST_FOR_FID:
                 columns.setdefault("fid", []).append(frechet_distance(_crops(own), _crops(alike)))
     spread = {key: torch.tensor(each, dtype=torch.float64) for key, each in columns.items()}
     return {key: (float(e.mean()), float(e.std()) if len(e) > 1 else 0.0) for key, e in spread.items()}
 
 
-def _resamples(count: int, times: int) -> Tensor:
-    return torch.randint(count, (times, count), generator=torch.Generator().manual_seed(0))
+def _draws(count: int) -> Tensor:
+    """Bootstrap draws of so many panoramas, always the same: [T, count]."""
+    return torch.randint(count, (RESAMPLES, count), generator=torch.Generator().manual_seed(0))
 
 
 def _triple(value: float, resampled: Tensor) -> Triple:
@@ -204,14 +205,19 @@ def _triple(value: float, resampled: Tensor) -> Triple:
 
 def interval(values: Tensor) -> Triple:
     """Mean of [P] with its 95 % bootstrap interval over panoramas."""
-    return _triple(float(values.mean()), values[_resamples(len(values), RESAMPLES)].mean(dim=1))
+    return _triple(float(values.mean()), values[_draws(len(values))].mean(dim=1))
+
+
+def _all(series: Series) -> Tensor:
+    """The draw that holds every panorama once: [1, P]."""
+    return torch.arange(len(series.seeds))[None]
 
 
 def _intervals(series: Series, reference: Series | None) -> dict[str, Triple]:
     result = {key: interval(values) for key, values in series.values.items()}
-    everyone, resamples = torch.arange(len(series.seeds)), _resamples(len(series.seeds), SET_RESAMPLES)
+    draws = _draws(len(series.seeds))
     for key, statistic in _set_statistics(series, reference).items():
-        result[key] = _triple(statistic(everyone), _all_of(statistic, resamples))
+        result[key] = _triple(float(statistic(_all(series))), statistic(draws))
     return result
 
 
@@ -222,21 +228,9 @@ def _changes(series: Series, baseline: Series, reference: Series | None) -> dict
         return {}
     own, other = (each.rows([each.seeds.index(seed) for seed in common]) for each in (series, baseline))
     result = {key: interval(v - other.values[key]) for key, v in own.values.items() if key in other.values}
-    everyone, resamples = torch.arange(len(common)), _resamples(len(common), SET_RESAMPLES)
-    others = _set_statistics(other, reference)
+    draws, others = _draws(len(common)), _set_statistics(other, reference)
     for key, statistic in _set_statistics(own, reference).items():
         if key in others:
-            paired = _all_of(statistic, resamples) - _all_of(others[key], resamples)
-            result[key] = _triple(statistic(everyone) - others[key](everyone), paired)
+            change = float(statistic(_all(own)) - others[key](_all(other)))
+            result[key] = _triple(change, statistic(draws) - others[key](draws))
     return result
-
-
-def _all_of(statistic: Statistic, resamples: Tensor) -> Tensor:
-    """A figure of each draw; NaN for a draw of so few panoramas that it holds no pair to compare."""
-    drawn = []
-    for rows in resamples:
-        try:
-            drawn.append(statistic(rows))
-        except ValueError:
-            drawn.append(float("nan"))
-    return torch.tensor(drawn, dtype=torch.float64)

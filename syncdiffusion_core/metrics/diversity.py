@@ -3,6 +3,8 @@
 import torch
 from torch import Tensor
 
+from .pairs import pair_means
+
 
 class Diversity:
     """Mean Euclidean distance between features of different panoramas of one prompt, quick to resample.
@@ -24,14 +26,10 @@ class Diversity:
         self._distances = distances.mean(dim=(1, 3))  # [N, N]
         self._alike = prompts[:, None] == prompts[None, :]
 
-    def of(self, rows: Tensor | None = None) -> float:
-        """Of the features in rows [R], None: all. Rows may repeat, as in a bootstrap; copies are no pair.
+    def of(self) -> float:
+        """The figure; NaN where no two panoramas share a prompt."""
+        return float(self.resampled(torch.arange(len(self._distances))[None])[0])
 
-        ValueError where no two different rows share a prompt.
-        """
-        if rows is None:
-            rows = torch.arange(len(self._distances))
-        counted = self._alike[rows][:, rows] & (rows[:, None] != rows[None, :])
-        if not counted.any():
-            raise ValueError(f"rows has to hold two different rows of one prompt, got {rows.tolist()}: draw more")
-        return float(self._distances[rows][:, rows][counted].mean())
+    def resampled(self, draws: Tensor) -> Tensor:
+        """That of each draw [T, R] of panoramas by number, which may repeat: [T]; NaN for a draw without a pair."""
+        return pair_means(self._distances, self._alike, draws)

@@ -4,6 +4,7 @@ import torch
 from torch import Tensor
 
 from .features import check_features
+from .pairs import pair_means
 
 
 def _polynomial_kernel(a: Tensor, b: Tensor) -> Tensor:
@@ -24,7 +25,8 @@ class KernelDistance:
 
     def __init__(self, features: Tensor, reference: Tensor) -> None:
         crops = features.shape[1] if features.ndim == 3 else 1
-        features = features.flatten(0, -2)  # [N K, D]
+        if features.ndim == 3:
+            features = features.flatten(0, 1)  # [N K, D]
         check_features(features, reference, at_least=2)
         features, reference = features.double(), reference.double()
         own = _polynomial_kernel(features, features)  # [N K, N K]
@@ -33,17 +35,16 @@ class KernelDistance:
         kernel, count = _polynomial_kernel(reference, reference), len(reference)
         self._reference = (kernel.sum() - kernel.diagonal().sum()) / (count * (count - 1))
 
-    def of(self, rows: Tensor | None = None) -> float:
-        """Distance of the features in rows [R], None: all.
+    def of(self) -> float:
+        """The distance."""
+        return float(self.resampled(torch.arange(len(self._own))[None])[0])
 
-        Rows may repeat, as in a bootstrap; pairs of a row with itself or its copies are no pairs of two images and
-        are left out of the features' own term.
+    def resampled(self, draws: Tensor) -> Tensor:
+        """That of each draw [T, R] of pictures by number, which may repeat: [T].
+
+        A picture and its copy are no pair of two images and are left out of the features' own term; NaN for a draw
+        of one picture.
         """
-        if rows is None:
-            rows = torch.arange(len(self._own))
-        rows = rows.to(self._own.device)
-        different = rows[:, None] != rows[None, :]
-        if not different.any():
-            raise ValueError(f"rows has to hold two different rows, got {rows.tolist()}: draw more of them")
-        own = self._own[rows][:, rows]
-        return float(own[different].mean() + self._reference - 2 * self._cross[rows].mean())
+        draws = draws.to(self._own.device)
+        own = pair_means(self._own, torch.ones_like(self._own, dtype=torch.bool), draws)
+        return own + self._reference - 2 * self._cross[draws].mean(dim=1)

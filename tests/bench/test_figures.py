@@ -95,12 +95,11 @@ def test_diversity_counts_pairs_of_different_panoramas_of_one_prompt():
     features = torch.tensor([[0.0, 0], [3, 4], [100, 0], [100, 1]])
     diversity = Diversity(features, torch.tensor([0, 0, 1, 1]))
     assert diversity.of() == pytest.approx(3.0)  # of 5 and 1
-    assert diversity.of(torch.tensor([0, 0, 1, 2])) == pytest.approx(5.0)
+    assert diversity.resampled(torch.tensor([[0, 0, 1, 2], [0, 1, 1, 3]])).tolist() == pytest.approx([5.0, 5.0])
+    assert diversity.resampled(torch.tensor([[1, 1, 2]])).isnan().all()
     crops = features.reshape(2, 2, 2)
     expected = (100 + 100.004999 + math.hypot(97, 4) + math.hypot(97, 3)) / 4
     assert Diversity(crops, torch.tensor([0, 0])).of() == pytest.approx(expected, rel=1e-6)
-    with pytest.raises(ValueError, match="two different rows of one prompt"):
-        diversity.of(torch.tensor([1, 1, 2]))
     with pytest.raises(ValueError, match="a row and a prompt for each panorama"):
         Diversity(features, torch.tensor([0]))
 
