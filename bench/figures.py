@@ -105,15 +105,19 @@ def figures(protocol: Protocol, arms: Iterable[Arm], scores: Iterable[Score], st
     series = _collect(protocol, scores, standardise)
     reference = series.pop(REFERENCE, None)
     series = {name: _with_giqa(each, reference) for name, each in series.items()}
+    kept: dict[str, dict[str, Statistic]] = {}
     rows = []
     for arm in arms:
         if (own := series.get(arm.name)) is None:
             continue
+        statistics = kept[arm.name] if arm.name in kept else _set_statistics(own, reference)
         each = {key: dict(zip(own.seeds, values.tolist(), strict=True)) for key, values in own.values.items()}
-        row = Row(arm, len(own.seeds), _by_prompt(own, reference), _intervals(own, reference), each=each)
-        baseline = series.get(_baseline(protocol, arm))
-        if baseline is not None and arm.name != _baseline(protocol, arm):
-            row = replace(row, change=_changes(own, baseline, reference))
+        row = Row(arm, len(own.seeds), _by_prompt(own, reference), _intervals(own, statistics), each=each)
+        name = _baseline(protocol, arm)
+        if name in series and arm.name != name:
+            if name not in kept:  # many rows share it, and it takes time
+                kept[name] = _set_statistics(series[name], reference)
+            row = replace(row, change=_changes(own, statistics, series[name], kept[name]))
         rows.append(row)
     return rows
 
@@ -207,27 +211,32 @@ def interval(values: Tensor) -> Triple:
     return _triple(float(values.mean()), values[_resamples(len(values), RESAMPLES)].mean(dim=1))
 
 
-def _intervals(series: Series, reference: Series | None) -> dict[str, Triple]:
+def _intervals(series: Series, statistics: Mapping[str, Statistic]) -> dict[str, Triple]:
     result = {key: interval(values) for key, values in series.values.items()}
     everyone, resamples = torch.arange(len(series.seeds)), _resamples(len(series.seeds), SET_RESAMPLES)
-    for key, statistic in _set_statistics(series, reference).items():
+    for key, statistic in statistics.items():
         result[key] = _triple(statistic(everyone), _all_of(statistic, resamples))
     return result
 
 
-def _changes(series: Series, baseline: Series, reference: Series | None) -> dict[str, Triple]:
+def _changes(
+    series: Series, statistics: Mapping[str, Statistic], baseline: Series, others: Mapping[str, Statistic]
+) -> dict[str, Triple]:
     """Of each figure against the baseline's, panoramas paired by seed."""
     common = sorted(set(series.seeds) & set(baseline.seeds))
     if not common:
         return {}
-    own, other = (each.rows([each.seeds.index(seed) for seed in common]) for each in (series, baseline))
-    result = {key: interval(v - other.values[key]) for key, v in own.values.items() if key in other.values}
-    everyone, resamples = torch.arange(len(common)), _resamples(len(common), SET_RESAMPLES)
-    others = _set_statistics(other, reference)
-    for key, statistic in _set_statistics(own, reference).items():
-        if key in others:
-            paired = _all_of(statistic, resamples) - _all_of(others[key], resamples)
-            result[key] = _triple(statistic(everyone) - others[key](everyone), paired)
+    own, other = (torch.tensor([each.seeds.index(seed) for seed in common]) for each in (series, baseline))
+    result = {
+        key: interval(values[own] - baseline.values[key][other])
+        for key, values in series.values.items()
+        if key in baseline.values
+    }
+    resamples = torch.cat([torch.arange(len(common))[None], _resamples(len(common), SET_RESAMPLES)])  # all, then draws
+    for key in (key for key in statistics if key in others):
+        value, *drawn = _all_of(statistics[key], own[resamples]) - _all_of(others[key], other[resamples])
+        if not value.isnan():
+            result[key] = _triple(float(value), torch.stack(drawn))
     return result
 
 

@@ -21,8 +21,8 @@ class Diversity:
             )
         crops, flat = features.shape[1] if features.ndim == 3 else 1, features.flatten(0, -2).double()  # [N K, D]
         distances = torch.cdist(flat, flat).unflatten(0, (-1, crops)).unflatten(2, (-1, crops))
-        self._distances = distances.mean(dim=(1, 3))  # [N, N]
-        self._alike = prompts[:, None] == prompts[None, :]
+        alike = (prompts[:, None] == prompts[None, :]).to(distances).fill_diagonal_(0)
+        self._distances, self._pairs = distances.mean(dim=(1, 3)) * alike, alike  # [N, N]
 
     def of(self, rows: Tensor | None = None) -> float:
         """Of the features in rows [R], None: all. Rows may repeat, as in a bootstrap; copies are no pair.
@@ -31,7 +31,8 @@ class Diversity:
         """
         if rows is None:
             rows = torch.arange(len(self._distances))
-        counted = self._alike[rows][:, rows] & (rows[:, None] != rows[None, :])
-        if not counted.any():
+        counts = rows.to(self._pairs.device).bincount(minlength=len(self._pairs)).double()
+        pairs = float(counts @ self._pairs @ counts)
+        if pairs == 0:
             raise ValueError(f"rows has to hold two different rows of one prompt, got {rows.tolist()}: draw more")
-        return float(self._distances[rows][:, rows][counted].mean())
+        return float(counts @ self._distances @ counts / pairs)

@@ -24,11 +24,12 @@ class KernelDistance:
 
     def __init__(self, features: Tensor, reference: Tensor) -> None:
         crops = features.shape[1] if features.ndim == 3 else 1
-        features = features.flatten(0, -2)  # [N K, D]
+        features = features.flatten(0, 1) if features.ndim == 3 else features  # [N K, D]
         check_features(features, reference, at_least=2)
         features, reference = features.double(), reference.double()
         own = _polynomial_kernel(features, features)  # [N K, N K]
         self._own = own.unflatten(0, (-1, crops)).unflatten(2, (-1, crops)).mean(dim=(1, 3))  # [N, N]
+        self._own.fill_diagonal_(0)
         self._cross = _polynomial_kernel(features, reference).mean(dim=1).unflatten(0, (-1, crops)).mean(dim=1)  # [N]
         kernel, count = _polynomial_kernel(reference, reference), len(reference)
         self._reference = (kernel.sum() - kernel.diagonal().sum()) / (count * (count - 1))
@@ -42,8 +43,9 @@ class KernelDistance:
         if rows is None:
             rows = torch.arange(len(self._own))
         rows = rows.to(self._own.device)
-        different = rows[:, None] != rows[None, :]
-        if not different.any():
+        counts = rows.bincount(minlength=len(self._own)).double()  # a bootstrap of thousands of rows stays quick
+        pairs = len(rows) ** 2 - float(counts.square().sum())
+        if pairs == 0:
             raise ValueError(f"rows has to hold two different rows, got {rows.tolist()}: draw more of them")
-        own = self._own[rows][:, rows]
-        return float(own[different].mean() + self._reference - 2 * self._cross[rows].mean())
+        own = counts @ self._own @ counts / pairs
+        return float(own + self._reference - 2 * self._cross @ counts / len(rows))

@@ -105,6 +105,19 @@ def test_diversity_counts_pairs_of_different_panoramas_of_one_prompt():
         Diversity(features, torch.tensor([0]))
 
 
+def test_a_change_of_crops_is_that_of_the_panoramas_both_have(protocol):
+    own, base, reference = random_features(6, 2, 0), random_features(10, 2, 1), random_features(50, 1, 2)
+    scores = [*scores_of("w0", [0.0] * 10, base), *scores_of("w20", [0.0] * 6, own, first=4)]
+    scores += scores_of("reference", [0.0] * 50, reference, first=1_000_000)
+    change = row_of(figures(protocol, paper_arms(protocol), scores, False), "w20").change
+    flat, prompts = reference[:, 0], torch.arange(4, 10) % 5
+    expected = KernelDistance(own, flat).of() - KernelDistance(base[4:], flat).of()
+    assert change["kid"][0] == pytest.approx(expected, rel=1e-6)
+    scale = Diversity(flat, torch.arange(50) % 5).of()
+    expected = (Diversity(own, prompts).of() - Diversity(base[4:], prompts).of()) / scale
+    assert change["diversity"][0] == pytest.approx(expected, rel=1e-6)
+
+
 def test_standardised_features_do_not_mind_their_units(protocol):
     own, reference = random_features(10, 1, 0), random_features(50, 1, 1)
 
