@@ -16,7 +16,7 @@ from bench.graphs import Graph, graph_of
 from bench.hosts import Runner
 from bench.journal import Journal, write_whole
 from bench.pictures import is_whole, picture
-from bench.protocol import Protocol
+from bench.protocol import GUIDANCE, Protocol
 
 GUIDED_STEP = 6.0
 """What a guided step costs more than a plain one; only the estimate of the remaining time depends on it."""
@@ -111,6 +111,6 @@ def _work(protocol: Protocol, arm: Arm) -> float:
     windows = 1 + max(0, arm.width_px - protocol.window_px) / protocol.stride_px
     steps = float(protocol.steps)
     if arm.guidance is not None:
-        widgets = {**protocol.guidance, **arm.guidance}
-        steps += GUIDED_STEP * protocol.steps * float(widgets["end_percent"]) / float(widgets.get("every_n", 1))
+        widgets = {**GUIDANCE, **protocol.guidance, **arm.guidance}
+        steps += GUIDED_STEP * protocol.steps * float(widgets["end_percent"]) / float(widgets["every_n"])
     return windows * steps

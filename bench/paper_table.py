@@ -15,7 +15,7 @@ import contextlib
 import json
 import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, fields, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import torch
@@ -73,7 +73,7 @@ def protocol_of(options: argparse.Namespace) -> Protocol:
     """The settings that the command line asks for. Raises ValueError for one that is none."""
     given = {name: getattr(options, name) for name in ("panoramas", "references") if getattr(options, name) is not None}
     if options.prompts is not None:
-        lines = options.prompts.read_text(encoding="utf-8").splitlines()
+        lines = options.prompts.read_text(encoding="utf-8-sig").splitlines()
         given["prompts"] = [line.strip() for line in lines if line.strip()]
     given.update(_assignment(text) for text in options.set)
     given = {name: tuple(value) if isinstance(value, list) else value for name, value in given.items()}
@@ -81,15 +81,26 @@ def protocol_of(options: argparse.Namespace) -> Protocol:
 
 
 def _assignment(text: str) -> tuple[str, object]:
-    """NAME=VALUE; what is not JSON is a word."""
+    """NAME=VALUE; what is not JSON is a word. Raises ValueError for what is no setting, or no value for it."""
     name, _, value = text.partition("=")
-    known = [each.name for each in fields(Protocol) if each.name != "checkpoint"]
+    paper = asdict(Protocol(None))
+    known = [each for each in paper if each != "checkpoint"]
     if name not in known:
         raise ValueError(f"--set: no setting is called '{name}'; there are {', '.join(known)}")
-    try:
-        return name, json.loads(value)
-    except json.JSONDecodeError:
-        return name, value
+    with contextlib.suppress(json.JSONDecodeError):
+        value = json.loads(value)
+    if not _is_like(value, paper[name]):
+        raise ValueError(f"--set: {name} is something like {json.dumps(paper[name])}, got {text}")
+    return name, value
+
+
+def _is_like(value: object, other: object) -> bool:
+    """Whether a value from JSON has the type of another; a list is like a tuple when its members are alike."""
+    if isinstance(other, tuple):
+        return isinstance(value, list) and all(_is_like(each, other[0]) for each in value)
+    if isinstance(value, bool):
+        return isinstance(other, bool)
+    return isinstance(value, (int, float) if isinstance(other, float) else type(other))
 
 
 def chosen_arms(protocol: Protocol, names: Sequence[str] | None) -> list[Arm]:
