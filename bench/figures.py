@@ -67,6 +67,15 @@ def paper_columns(caption_title: str) -> tuple[Column, ...]:
     return tuple(replace(c, title=caption_title) if c.key == "caption" else c for c in PAPER_COLUMNS)
 
 
+def further_columns(rows: Iterable[Row]) -> tuple[Column, ...]:
+    """Beside the paper's: those of networks that score in addition to the first, then what the demo's judges say."""
+    fixed = {column.key for column in (*PAPER_COLUMNS, *FURTHER_COLUMNS)}
+    added = dict.fromkeys(key for row in rows for key in row.interval if key not in fixed)
+    scale = {INTRA_LPIPS: 1.0, INTRA_STYLE: 1000.0}
+    networks = [key for key in added if key.partition(" (")[0] in scale]
+    return (*(Column(key, key, "↓", scale[key.partition(" (")[0]]) for key in networks), *FURTHER_COLUMNS)
+
+
 @dataclass(frozen=True)
 class Series:
     """An arm's scores in the order of its seeds. values: [P] by column; features [P, K, D]; prompts [P] by number."""

@@ -21,7 +21,7 @@ from pathlib import Path
 import torch
 
 from bench.arms import Arm, paper_arms, reference_set
-from bench.figures import FURTHER_COLUMNS, Row, figures, paper_columns
+from bench.figures import Row, figures, further_columns, paper_columns
 from bench.generate import generate
 from bench.hosts import Address, Remote, Runner, in_process, servers
 from bench.journal import write_whole
@@ -140,7 +140,7 @@ def write_results(
 ) -> str:
     """Everything but the pictures themselves; returns the tables' text."""
     seconds, columns = medians(folder), paper_columns(caption_title)
-    every = (*columns, *FURTHER_COLUMNS)
+    every = (*columns, *further_columns(rows))
     parts = [paper_table(rows, columns), interval_table(rows, every), change_table(rows, every)]
     if seconds:
         parts.append(time_table(arms, seconds))

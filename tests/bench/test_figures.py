@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from bench.arms import paper_arms
-from bench.figures import FURTHER_COLUMNS, Column, Row, figures, interval, paper_columns
+from bench.figures import FURTHER_COLUMNS, Column, Row, figures, further_columns, interval, paper_columns
 from bench.paper_table import write_results
 from bench.protocol import DEMO
 from bench.score import Score, score_all
@@ -163,6 +163,25 @@ def test_tables_as_written():
     ]
     assert interval_table(rows, columns).splitlines()[2] == "| Single images | 5 | 0.740 (0.700 to 0.800) |"
     assert change_table(rows, columns).splitlines()[2:] == ["| w = 20 | -0.130 (-0.200 to -0.100) |"]
+
+
+def test_a_second_network_of_the_users_has_a_column():
+    arms = {arm.name: arm for arm in paper_arms(DEMO)}
+    values = {"Intra-LPIPS": (0.5, 0.4, 0.6), "Intra-LPIPS (alex)": (0.3, 0.2, 0.4), "wrap": (1.0, 1.0, 1.0)}
+    rows = [Row(arms["w0"], 5, {}, values)]
+    text = interval_table(rows, [*paper_columns("x"), *further_columns(rows)])
+    assert text.splitlines()[0] == "|  | n | Intra-LPIPS ↓ | Intra-LPIPS (alex) ↓ |"
+
+
+def test_a_figure_that_one_row_lacks_keeps_its_column():
+    arms = {arm.name: arm for arm in paper_arms(DEMO)}
+    rows = [
+        Row(arms["sd"], 5, {"Intra-LPIPS": (0.7, 0.1), "giqa": (0.02, 0.001)}),
+        Row(arms["bld"], 1, {"Intra-LPIPS": (0.5, 0)}),
+    ]
+    lines = paper_table(rows, paper_columns("x")).splitlines()
+    assert lines[0] == "|  | n | Intra-LPIPS ↓ | Mean-GIQA x 1000 ↑ |"
+    assert lines[-1] == "| Blended Latent Diffusion | 1 | 0.500 ± 0.000 | – |"
 
 
 def test_scaled_columns_say_so():
