@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
@@ -157,7 +158,10 @@ def _series(protocol: Protocol, scores: list[Score]) -> Series:
 
 
 def _with_giqa(series: Series, reference: Series | None) -> Series:
-    """Mean GIQA of each panorama's crops to the references of its prompt, where there are enough of them."""
+    """Mean GIQA of each panorama's crops to the references of its prompt, where there are enough of them.
+
+    Left out with a warning where a crop equals a reference, such as black pictures of a decoder that overflows.
+    """
     if series.features is None or reference is None:
         return series
     scores = torch.full((len(series.seeds),), float("nan"), dtype=torch.float64)
@@ -165,7 +169,11 @@ def _with_giqa(series: Series, reference: Series | None) -> Series:
         own, alike = series.prompts == prompt, _crops(reference, reference.prompts == prompt)
         if len(alike) < NEIGHBOURS:
             return series
-        each = giqa(_crops(series, own), alike, NEIGHBOURS)
+        try:
+            each = giqa(_crops(series, own), alike, NEIGHBOURS)
+        except ValueError as error:
+            warnings.warn(f"a row has no GIQA, for prompt {int(prompt) + 1}: {error}", stacklevel=2)
+            return series
         scores[own] = each.unflatten(0, (int(own.sum()), -1)).mean(dim=1)
     return replace(series, values={**series.values, "giqa": scores})
 
@@ -185,7 +193,8 @@ def _set_statistics(series: Series, reference: Series | None) -> dict[str, Stati
     statistics: dict[str, Statistic] = {"kid": KernelDistance(series.features, _crops(reference)).of}
     if max(series.prompts.bincount()) > 1 and max(reference.prompts.bincount()) > 1:
         own, scale = Diversity(series.features, series.prompts), Diversity(reference.features, reference.prompts).of()
-        statistics["diversity"] = lambda rows: own.of(rows) / scale
+        if scale > 0:
+            statistics["diversity"] = lambda rows: own.of(rows) / scale
     return statistics
 
 
@@ -200,7 +209,8 @@ def _by_prompt(series: Series, reference: Series | None) -> dict[str, tuple[floa
             alike = reference.rows((reference.prompts == prompt).nonzero()[:, 0])
             for key, statistic in _set_statistics(own, alike).items():
                 columns.setdefault(key, []).append(statistic(torch.arange(len(own.seeds))))
-            if own.features is not None and len(series.seeds) >= FEWEST_FOR_FID:
+            enough = len(series.seeds) >= FEWEST_FOR_FID and min(len(own.seeds), len(alike.seeds)) > 1
+            if own.features is not None and enough:
                 columns.setdefault("fid", []).append(frechet_distance(_crops(own), _crops(alike)))
     spread = {key: torch.tensor(each, dtype=torch.float64) for key, each in columns.items()}
     return {key: (float(e.mean()), float(e.std()) if len(e) > 1 else 0.0) for key, e in spread.items()}

@@ -118,6 +118,17 @@ def test_a_change_of_crops_is_that_of_the_panoramas_both_have(protocol):
     assert change["diversity"][0] == pytest.approx(expected, rel=1e-6)
 
 
+def test_pictures_that_all_failed_alike_cost_their_row_its_giqa_only(protocol):
+    black = torch.zeros(10, 1, 4)
+    scores = [*scores_of("w0", [0.0] * 10, random_features(10, 1, 0)), *scores_of("w20", [0.0] * 10, black)]
+    scores += scores_of("reference", [0.0] * 50, torch.cat([random_features(49, 1, 1), black[:1]]), first=1_000_000)
+    with pytest.warns(UserWarning, match="a row has no GIQA, for prompt 5: 2 rows of features are in reference too"):
+        rows = figures(protocol, paper_arms(protocol), scores, False)
+    assert "giqa" in row_of(rows, "w0").by_prompt
+    assert "giqa" not in row_of(rows, "w20").by_prompt
+    assert "kid" in row_of(rows, "w20").by_prompt
+
+
 def test_standardised_features_do_not_mind_their_units(protocol):
     own, reference = random_features(10, 1, 0), random_features(50, 1, 1)
 
