@@ -28,16 +28,21 @@ Extend = Callable[[Graph, Arm, int, Runner], None]
 
 def missing_jobs(arms: Iterable[Arm], folder: Path) -> list[Job]:
     """What is to be made, seed by seed over the arms, so that rows can be compared early. Names damaged pictures."""
-    jobs = []
-    for arm in arms:
-        for seed in arm.seeds:
-            path = picture(folder, arm, seed)
-            if not path.exists():
-                jobs.append((arm, seed))
-            elif not is_whole(path):
-                tqdm.write(f"{path} cannot be read; it is made again")
-                jobs.append((arm, seed))
-    return sorted(jobs, key=lambda job: job[0].seeds.index(job[1]) / len(job[0].seeds))
+
+    def is_missing(job: Job) -> bool:
+        path = picture(folder, *job)
+        if not path.exists():
+            return True
+        if is_whole(path):
+            return False
+        tqdm.write(f"{path} cannot be read; it is made again")
+        return True
+
+    jobs = [(arm, seed) for arm in arms for seed in arm.seeds]
+    with ThreadPoolExecutor() as pool:  # thousands of panoramas take minutes to read
+        answers = tqdm(pool.map(is_missing, jobs), desc="pictures there", total=len(jobs), leave=False)
+        missing = [job for job, answer in zip(jobs, answers, strict=True) if answer]
+    return sorted(missing, key=lambda job: job[0].seeds.index(job[1]) / len(job[0].seeds))
 
 
 def generate(
