@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import importlib.util
 import json
 import sys
 from collections.abc import Iterator, Sequence
@@ -23,7 +24,7 @@ import torch
 from bench.arms import Arm, paper_arms, reference_set
 from bench.figures import Row, figures, further_columns, paper_columns
 from bench.generate import generate
-from bench.hosts import Address, Remote, Runner, in_process, servers
+from bench.hosts import Address, Remote, Runner, in_process, prepare_console, servers
 from bench.journal import write_whole
 from bench.judges import Judges, demo_judges, file_judges
 from bench.plots import plot_times, plot_weights
@@ -34,6 +35,8 @@ from bench.tables import change_table, interval_table, paper_table
 from bench.timing import measure, medians, time_table
 
 SHEET_SEEDS = 4
+PACKAGES = ("torchmetrics", "cleanfid", "matplotlib")
+"""Of bench/requirements.txt, which nothing imports before it is needed."""
 
 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
@@ -57,7 +60,11 @@ such as steps=25 widths_px=[2048,1024] 'guidance={\"end_percent\": 0.2}'",
     )
     settings.add_argument("--arms", nargs="+", help="make and score these rows only, by the names of their folders")
     where = parser.add_argument_group("where it runs: in this process, unless given")
-    where.add_argument("--url", help="a running ComfyUI that has this pack, such as http://127.0.0.1:8188")
+    where.add_argument(
+        "--url",
+        help="a running ComfyUI that has this pack, such as http://127.0.0.1:8188; \
+its temporary folder keeps a copy of every picture until it ends",
+    )
     where.add_argument("--workers", type=int, default=0, help="so many ComfyUIs started on the processor's cores")
     where.add_argument("--score-only", action="store_true", help="make no picture, score those that are there")
     where.add_argument("--time", type=int, default=0, metavar="N", help="also time each row N times; run nothing else")
@@ -180,9 +187,18 @@ def run(options: argparse.Namespace) -> str:
     return write_results(protocol, arms, rows, judges.caption_title, options.out)
 
 
+def _check_packages() -> None:
+    """Before days of work rather than behind them."""
+    missing = [name for name in PACKAGES if importlib.util.find_spec(name) is None]
+    if missing:
+        raise RuntimeError(f"{', '.join(missing)} missing: python -m pip install -r bench/requirements.txt")
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     """See the module's docstring."""
+    prepare_console()
     try:
+        _check_packages()
         print(run(parse(arguments)))
     except KeyboardInterrupt:
         raise SystemExit("Stopped; the same command goes on from here.") from None
