@@ -35,7 +35,7 @@ from bench.tables import change_table, interval_table, paper_table
 from bench.timing import measure, medians, time_table
 
 SHEET_SEEDS = 4
-PACKAGES = ("torchmetrics", "cleanfid", "matplotlib")
+PACKAGES, INCEPTION_PACKAGES = ("torchmetrics", "matplotlib"), ("cleanfid",)
 """Of bench/requirements.txt, which nothing imports before it is needed."""
 
 
@@ -187,9 +187,10 @@ def run(options: argparse.Namespace) -> str:
     return write_results(protocol, arms, rows, judges.caption_title, options.out)
 
 
-def _check_packages() -> None:
+def _check_packages(options: argparse.Namespace) -> None:
     """Before days of work rather than behind them."""
-    missing = [name for name in PACKAGES if importlib.util.find_spec(name) is None]
+    needed = (*PACKAGES, *(INCEPTION_PACKAGES if options.inception else ()))
+    missing = [name for name in needed if importlib.util.find_spec(name) is None]
     if missing:
         raise RuntimeError(f"{', '.join(missing)} missing: python -m pip install -r bench/requirements.txt")
 
@@ -198,8 +199,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """See the module's docstring."""
     prepare_console()
     try:
-        _check_packages()
-        print(run(parse(arguments)))
+        options = parse(arguments)
+        _check_packages(options)
+        print(run(options))
     except KeyboardInterrupt:
         raise SystemExit("Stopped; the same command goes on from here.") from None
     except (ValueError, RuntimeError, OSError) as error:
