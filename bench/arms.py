@@ -68,6 +68,7 @@ def paper_arms(protocol: Protocol) -> tuple[Arm, ...]:
         *(
             guided(f"f{f}", f"f = {f}, w = {w:g}", frequency, end_percent=1.0, every_n=protocol.steps // f)
             for f in FEW_GUIDED
+            if protocol.steps % f == 0  # else no "every n-th" guides so many
         ),
     ]
     if not protocol.guides_every_step:

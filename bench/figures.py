@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
@@ -67,6 +68,15 @@ def paper_columns(caption_title: str) -> tuple[Column, ...]:
     return tuple(replace(c, title=caption_title) if c.key == "caption" else c for c in PAPER_COLUMNS)
 
 
+def further_columns(rows: Iterable[Row]) -> tuple[Column, ...]:
+    """Beside the paper's: those of networks that score in addition to the first, then what the demo's judges say."""
+    fixed = {column.key for column in (*PAPER_COLUMNS, *FURTHER_COLUMNS)}
+    added = dict.fromkeys(key for row in rows for key in row.interval if key not in fixed)
+    scale = {INTRA_LPIPS: 1.0, INTRA_STYLE: 1000.0}
+    networks = [key for key in added if key.partition(" (")[0] in scale]
+    return (*(Column(key, key, "↓", scale[key.partition(" (")[0]]) for key in networks), *FURTHER_COLUMNS)
+
+
 @dataclass(frozen=True)
 class Series:
     """An arm's scores in the order of its seeds. values: [P] by column; features [P, K, D]; prompts [P] by number."""
@@ -105,15 +115,19 @@ def figures(protocol: Protocol, arms: Iterable[Arm], scores: Iterable[Score], st
     series = _collect(protocol, scores, standardise)
     reference = series.pop(REFERENCE, None)
     series = {name: _with_giqa(each, reference) for name, each in series.items()}
+    kept: dict[str, dict[str, Statistic]] = {}
     rows = []
     for arm in arms:
         if (own := series.get(arm.name)) is None:
             continue
+        statistics = kept[arm.name] if arm.name in kept else _set_statistics(own, reference)
         each = {key: dict(zip(own.seeds, values.tolist(), strict=True)) for key, values in own.values.items()}
-        row = Row(arm, len(own.seeds), _by_prompt(own, reference), _intervals(own, reference), each=each)
-        baseline = series.get(_baseline(protocol, arm))
-        if baseline is not None and arm.name != _baseline(protocol, arm):
-            row = replace(row, change=_changes(own, baseline, reference))
+        row = Row(arm, len(own.seeds), _by_prompt(own, reference), _intervals(own, statistics), each=each)
+        name = _baseline(protocol, arm)
+        if name in series and arm.name != name:
+            if name not in kept:  # many rows share it, and it takes time
+                kept[name] = _set_statistics(series[name], reference)
+            row = replace(row, change=_changes(own, statistics, series[name], kept[name]))
         rows.append(row)
     return rows
 
@@ -144,7 +158,10 @@ def _series(protocol: Protocol, scores: list[Score]) -> Series:
 
 
 def _with_giqa(series: Series, reference: Series | None) -> Series:
-    """Mean GIQA of each panorama's crops to the references of its prompt, where there are enough of them."""
+    """Mean GIQA of each panorama's crops to the references of its prompt, where there are enough of them.
+
+    Left out with a warning where a crop equals a reference, such as black pictures of a decoder that overflows.
+    """
     if series.features is None or reference is None:
         return series
     scores = torch.full((len(series.seeds),), float("nan"), dtype=torch.float64)
@@ -152,7 +169,11 @@ def _with_giqa(series: Series, reference: Series | None) -> Series:
         own, alike = series.prompts == prompt, _crops(reference, reference.prompts == prompt)
         if len(alike) < NEIGHBOURS:
             return series
-        each = giqa(_crops(series, own), alike, NEIGHBOURS)
+        try:
+            each = giqa(_crops(series, own), alike, NEIGHBOURS)
+        except ValueError as error:
+            warnings.warn(f"a row has no GIQA, for prompt {int(prompt) + 1}: {error}", stacklevel=2)
+            return series
         scores[own] = each.unflatten(0, (int(own.sum()), -1)).mean(dim=1)
     return replace(series, values={**series.values, "giqa": scores})
 
@@ -172,7 +193,8 @@ def _set_statistics(series: Series, reference: Series | None) -> dict[str, Stati
     statistics: dict[str, Statistic] = {"kid": KernelDistance(series.features, _crops(reference)).resampled}
     if max(series.prompts.bincount()) > 1 and max(reference.prompts.bincount()) > 1:
         own, scale = Diversity(series.features, series.prompts), Diversity(reference.features, reference.prompts).of()
-        statistics["diversity"] = lambda draws: own.resampled(draws) / scale
+        if scale > 0:
+            statistics["diversity"] = lambda draws: own.resampled(draws) / scale
     return statistics
 
 
@@ -187,7 +209,8 @@ def _by_prompt(series: Series, reference: Series | None) -> dict[str, tuple[floa
             alike = reference.rows((reference.prompts == prompt).nonzero()[:, 0])
             for key, statistic in _set_statistics(own, alike).items():
                 columns.setdefault(key, []).append(float(statistic(_all(own))))
-            if own.features is not None and len(series.seeds) >= FEWEST_FOR_FID:
+            enough = len(series.seeds) >= FEWEST_FOR_FID and min(len(own.seeds), len(alike.seeds)) > 1
+            if own.features is not None and enough:
                 columns.setdefault("fid", []).append(frechet_distance(_crops(own), _crops(alike)))
     spread = {key: torch.tensor(each, dtype=torch.float64) for key, each in columns.items()}
     return {key: (float(e.mean()), float(e.std()) if len(e) > 1 else 0.0) for key, e in spread.items()}
@@ -213,24 +236,29 @@ def _all(series: Series) -> Tensor:
     return torch.arange(len(series.seeds))[None]
 
 
-def _intervals(series: Series, reference: Series | None) -> dict[str, Triple]:
+def _intervals(series: Series, statistics: Mapping[str, Statistic]) -> dict[str, Triple]:
     result = {key: interval(values) for key, values in series.values.items()}
-    draws = _draws(len(series.seeds))
-    for key, statistic in _set_statistics(series, reference).items():
-        result[key] = _triple(float(statistic(_all(series))), statistic(draws))
+    for key, statistic in statistics.items():
+        result[key] = _triple(float(statistic(_all(series))), statistic(_draws(len(series.seeds))))
     return result
 
 
-def _changes(series: Series, baseline: Series, reference: Series | None) -> dict[str, Triple]:
+def _changes(
+    series: Series, statistics: Mapping[str, Statistic], baseline: Series, others: Mapping[str, Statistic]
+) -> dict[str, Triple]:
     """Of each figure against the baseline's, panoramas paired by seed."""
     common = sorted(set(series.seeds) & set(baseline.seeds))
     if not common:
         return {}
-    own, other = (each.rows([each.seeds.index(seed) for seed in common]) for each in (series, baseline))
-    result = {key: interval(v - other.values[key]) for key, v in own.values.items() if key in other.values}
-    draws, others = _draws(len(common)), _set_statistics(other, reference)
-    for key, statistic in _set_statistics(own, reference).items():
-        if key in others:
-            change = float(statistic(_all(own)) - others[key](_all(other)))
-            result[key] = _triple(change, statistic(draws) - others[key](draws))
+    own, other = (torch.tensor([each.seeds.index(seed) for seed in common]) for each in (series, baseline))
+    result = {
+        key: interval(values[own] - baseline.values[key][other])
+        for key, values in series.values.items()
+        if key in baseline.values
+    }
+    draws = torch.cat([torch.arange(len(common))[None], _draws(len(common))])  # everyone once, then the draws
+    for key in (key for key in statistics if key in others):
+        value, *drawn = statistics[key](own[draws]) - others[key](other[draws])
+        if not value.isnan():
+            result[key] = _triple(float(value), torch.stack(drawn))
     return result

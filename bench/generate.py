@@ -16,7 +16,7 @@ from bench.graphs import Graph, graph_of
 from bench.hosts import Runner
 from bench.journal import Journal, write_whole
 from bench.pictures import is_whole, picture
-from bench.protocol import Protocol
+from bench.protocol import GUIDANCE, Protocol
 
 GUIDED_STEP = 6.0
 """What a guided step costs more than a plain one; only the estimate of the remaining time depends on it."""
@@ -28,16 +28,21 @@ Extend = Callable[[Graph, Arm, int, Runner], None]
 
 def missing_jobs(arms: Iterable[Arm], folder: Path) -> list[Job]:
     """What is to be made, seed by seed over the arms, so that rows can be compared early. Names damaged pictures."""
-    jobs = []
-    for arm in arms:
-        for seed in arm.seeds:
-            path = picture(folder, arm, seed)
-            if not path.exists():
-                jobs.append((arm, seed))
-            elif not is_whole(path):
-                tqdm.write(f"{path} cannot be read; it is made again")
-                jobs.append((arm, seed))
-    return sorted(jobs, key=lambda job: job[0].seeds.index(job[1]) / len(job[0].seeds))
+
+    def is_missing(job: Job) -> bool:
+        path = picture(folder, *job)
+        if not path.exists():
+            return True
+        if is_whole(path):
+            return False
+        tqdm.write(f"{path} cannot be read; it is made again")
+        return True
+
+    jobs = [(arm, seed) for arm in arms for seed in arm.seeds]
+    with ThreadPoolExecutor() as pool:  # thousands of panoramas take minutes to read
+        answers = tqdm(pool.map(is_missing, jobs), desc="pictures there", total=len(jobs), leave=False)
+        missing = [job for job, answer in zip(jobs, answers, strict=True) if answer]
+    return sorted(missing, key=lambda job: job[0].seeds.index(job[1]) / len(job[0].seeds))
 
 
 def generate(
@@ -111,6 +116,6 @@ def _work(protocol: Protocol, arm: Arm) -> float:
     windows = 1 + max(0, arm.width_px - protocol.window_px) / protocol.stride_px
     steps = float(protocol.steps)
     if arm.guidance is not None:
-        widgets = {**protocol.guidance, **arm.guidance}
-        steps += GUIDED_STEP * protocol.steps * float(widgets["end_percent"]) / float(widgets.get("every_n", 1))
+        widgets = {**GUIDANCE, **protocol.guidance, **arm.guidance}
+        steps += GUIDED_STEP * protocol.steps * float(widgets["end_percent"]) / float(widgets["every_n"])
     return windows * steps

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bench.arms import Arm
-from bench.protocol import Protocol
+from bench.protocol import GUIDANCE, Protocol
 
 Graph = dict[str, dict]
 PICTURE = "picture"
@@ -59,20 +59,7 @@ def _windows(protocol: Protocol) -> dict:
 
 
 def _guidance(protocol: Protocol, arm: Arm) -> Graph:
-    widgets = {
-        "weight": protocol.ablation_weight,
-        "end_percent": 0.2,
-        "anchor": "centre window",
-        "anchor_index": 0,
-        "gradient": "through the model",
-        "decay": 0.95,
-        "start_percent": 0.0,
-        "every_n": 1,
-        "schedule": "percent",
-        "max_move": 0.1,
-        **protocol.guidance,
-        **arm.guidance,
-    }
+    widgets = {"weight": protocol.ablation_weight, **GUIDANCE, **protocol.guidance, **arm.guidance}
     return {
         "perceptual": _node("SyncDiffusionLoadPerceptualModel", perceptual_name=arm.perceptual or protocol.perceptual),
         "guidance": _node("SyncDiffusionGuidance", vae=["model", 2], perceptual_model=["perceptual", 0], **widgets),

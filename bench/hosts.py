@@ -21,6 +21,7 @@ sys.path.append(str(PACK_ROOT / "scripts"))  # the two commands know how to find
 
 from _client import Client  # noqa: E402
 from _host import Host, find_host  # noqa: E402
+from _progress import prepare_console  # noqa: E402, F401
 from _server import LOCAL, StepFailed, running  # noqa: E402
 
 ONE_HEAP = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": str(1 << 40), "MALLOC_TOP_PAD_": str(1 << 28)}
@@ -44,6 +45,10 @@ class Address:
     """A ComfyUI that somebody else started, as ``Client`` wants it."""
 
     url: str
+
+    def __post_init__(self) -> None:
+        if not self.url.startswith(("http://", "https://")):
+            raise ValueError(f"--url: has to begin with http:// or https://, got {self.url}")
 
     def lost(self) -> StepFailed:
         """The error that says it does not answer."""

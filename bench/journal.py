@@ -24,9 +24,10 @@ class Journal:
     def _cut_off_torn_line(self) -> None:
         if not self._path.exists():
             return
-        data = self._path.read_bytes()
-        if data and not data.endswith(b"\n"):
-            os.truncate(self._path, data.rfind(b"\n") + 1)
+        with self._path.open("rb") as file:
+            torn = sum(len(line) for line in file if not line.endswith(b"\n"))  # the last one, if any
+        if torn:
+            os.truncate(self._path, self._path.stat().st_size - torn)
 
     def __iter__(self) -> Iterator[dict]:
         self.damaged.clear()

@@ -16,6 +16,7 @@ from bench.networks import (
     DemoFeatures,
     FeatureNetwork,
     InceptionFeatures,
+    clip_files,
 )
 from demo.export import WEIGHTS
 from demo.judge import label_probabilities, load_judge
@@ -70,21 +71,17 @@ def file_judges(perceptual: Sequence[Path], inception: Path | None, clip: Path |
         network = load_perceptual(path).to(device)
         title = INTRA_STYLE if isinstance(network, StyleNet) else INTRA_LPIPS
         intra[title if title not in intra else f"{title} ({path.stem})"] = network
-    files = [*perceptual, *(path for path in (inception, clip) if path is not None)]
-    words = None if clip is None else ClipFeatures(clip, device)
-    return Judges(
-        name="files " + _digest(files),
-        intra=intra,
-        features=None if inception is None else InceptionFeatures(inception, device),
-        captions=words,
-    )
+    features = None if inception is None else InceptionFeatures(inception, device)
+    captions = None if clip is None else ClipFeatures(clip, device)
+    files = [*perceptual, *([] if features is None else [features.file]), *([] if clip is None else clip_files(clip))]
+    return Judges(name="files " + _digest(files), intra=intra, features=features, captions=captions)
 
 
 def _digest(paths: Sequence[Path]) -> str:
-    """Of the files' contents; of a folder, of its files' names and sizes."""
+    """Of the files' contents."""
     digest = hashlib.sha256()
     for path in paths:
-        parts = sorted(path.iterdir()) if path.is_dir() else [path]
-        for part in parts:
-            digest.update(f"{part.name} {part.stat().st_size}".encode() if path.is_dir() else part.read_bytes())
+        with path.open("rb") as file:
+            while part := file.read(1 << 20):
+                digest.update(part)
     return digest.hexdigest()[:12]

@@ -54,7 +54,7 @@ class InceptionFeatures:
         from cleanfid.inception_torchscript import InceptionV3W
         from cleanfid.resize import build_resizer
 
-        self.device = device
+        self.device, self.file = device, path
         self._network = InceptionV3W(str(path.parent), download=False).eval().to(device)
         self._resize = build_resizer("clean")
 
@@ -63,6 +63,11 @@ class InceptionFeatures:
         """Images [N, 3, H, W] in [0, 1] -> [N, 2048]."""
         resized = [torch.from_numpy(self._resize(picture)).permute(2, 0, 1) for picture in _bytes(images)]
         return self._network(torch.stack(resized).to(self.device)).cpu()
+
+
+def clip_files(folder: Path) -> list[Path]:
+    """The files that a CLIP model in a folder is made of: weights, settings, words."""
+    return sorted(path for path in folder.iterdir() if path.suffix in (".safetensors", ".bin", ".json", ".txt"))
 
 
 class ClipFeatures:

@@ -12,18 +12,19 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import importlib.util
 import json
 import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, fields, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import torch
 
 from bench.arms import Arm, paper_arms, reference_set
-from bench.figures import FURTHER_COLUMNS, Row, figures, paper_columns
+from bench.figures import Row, figures, further_columns, paper_columns
 from bench.generate import generate
-from bench.hosts import Address, Remote, Runner, in_process, servers
+from bench.hosts import Address, Remote, Runner, in_process, prepare_console, servers
 from bench.journal import write_whole
 from bench.judges import Judges, demo_judges, file_judges
 from bench.plots import plot_times, plot_weights
@@ -34,6 +35,8 @@ from bench.tables import change_table, interval_table, paper_table
 from bench.timing import measure, medians, time_table
 
 SHEET_SEEDS = 4
+PACKAGES, INCEPTION_PACKAGES = ("torchmetrics", "matplotlib"), ("cleanfid",)
+"""Of bench/requirements.txt, which nothing imports before it is needed."""
 
 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
@@ -57,7 +60,11 @@ such as steps=25 widths_px=[2048,1024] 'guidance={\"end_percent\": 0.2}'",
     )
     settings.add_argument("--arms", nargs="+", help="make and score these rows only, by the names of their folders")
     where = parser.add_argument_group("where it runs: in this process, unless given")
-    where.add_argument("--url", help="a running ComfyUI that has this pack, such as http://127.0.0.1:8188")
+    where.add_argument(
+        "--url",
+        help="a running ComfyUI that has this pack, such as http://127.0.0.1:8188; \
+its temporary folder keeps a copy of every picture until it ends",
+    )
     where.add_argument("--workers", type=int, default=0, help="so many ComfyUIs started on the processor's cores")
     where.add_argument("--score-only", action="store_true", help="make no picture, score those that are there")
     where.add_argument("--time", type=int, default=0, metavar="N", help="also time each row N times; run nothing else")
@@ -73,7 +80,7 @@ def protocol_of(options: argparse.Namespace) -> Protocol:
     """The settings that the command line asks for. Raises ValueError for one that is none."""
     given = {name: getattr(options, name) for name in ("panoramas", "references") if getattr(options, name) is not None}
     if options.prompts is not None:
-        lines = options.prompts.read_text(encoding="utf-8").splitlines()
+        lines = options.prompts.read_text(encoding="utf-8-sig").splitlines()
         given["prompts"] = [line.strip() for line in lines if line.strip()]
     given.update(_assignment(text) for text in options.set)
     given = {name: tuple(value) if isinstance(value, list) else value for name, value in given.items()}
@@ -81,15 +88,26 @@ def protocol_of(options: argparse.Namespace) -> Protocol:
 
 
 def _assignment(text: str) -> tuple[str, object]:
-    """NAME=VALUE; what is not JSON is a word."""
+    """NAME=VALUE; what is not JSON is a word. Raises ValueError for what is no setting, or no value for it."""
     name, _, value = text.partition("=")
-    known = [each.name for each in fields(Protocol) if each.name != "checkpoint"]
+    paper = asdict(Protocol(None))
+    known = [each for each in paper if each != "checkpoint"]
     if name not in known:
         raise ValueError(f"--set: no setting is called '{name}'; there are {', '.join(known)}")
-    try:
-        return name, json.loads(value)
-    except json.JSONDecodeError:
-        return name, value
+    with contextlib.suppress(json.JSONDecodeError):
+        value = json.loads(value)
+    if not _is_like(value, paper[name]):
+        raise ValueError(f"--set: {name} is something like {json.dumps(paper[name])}, got {text}")
+    return name, value
+
+
+def _is_like(value: object, other: object) -> bool:
+    """Whether a value from JSON has the type of another; a list is like a tuple when its members are alike."""
+    if isinstance(other, tuple):
+        return isinstance(value, list) and all(_is_like(each, other[0]) for each in value)
+    if isinstance(value, bool):
+        return isinstance(other, bool)
+    return isinstance(value, (int, float) if isinstance(other, float) else type(other))
 
 
 def chosen_arms(protocol: Protocol, names: Sequence[str] | None) -> list[Arm]:
@@ -129,7 +147,7 @@ def write_results(
 ) -> str:
     """Everything but the pictures themselves; returns the tables' text."""
     seconds, columns = medians(folder), paper_columns(caption_title)
-    every = (*columns, *FURTHER_COLUMNS)
+    every = (*columns, *further_columns(rows))
     parts = [paper_table(rows, columns), interval_table(rows, every), change_table(rows, every)]
     if seconds:
         parts.append(time_table(arms, seconds))
@@ -169,10 +187,21 @@ def run(options: argparse.Namespace) -> str:
     return write_results(protocol, arms, rows, judges.caption_title, options.out)
 
 
+def _check_packages(options: argparse.Namespace) -> None:
+    """Before days of work rather than behind them."""
+    needed = (*PACKAGES, *(INCEPTION_PACKAGES if options.inception else ()))
+    missing = [name for name in needed if importlib.util.find_spec(name) is None]
+    if missing:
+        raise RuntimeError(f"{', '.join(missing)} missing: python -m pip install -r bench/requirements.txt")
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     """See the module's docstring."""
+    prepare_console()
     try:
-        print(run(parse(arguments)))
+        options = parse(arguments)
+        _check_packages(options)
+        print(run(options))
     except KeyboardInterrupt:
         raise SystemExit("Stopped; the same command goes on from here.") from None
     except (ValueError, RuntimeError, OSError) as error:

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 
+from bench.journal import write_whole
 from demo.palettes import BIOMES
 
 PAPER_PROMPTS = (
@@ -18,6 +19,19 @@ PAPER_PROMPTS = (
     "a film photo of a beachside street under the sunset",
 )
 """Six of the prompts that the paper prints panoramas of (MultiDiffusion's six are not all printed there)."""
+
+GUIDANCE = {
+    "end_percent": 0.2,
+    "anchor": "centre window",
+    "anchor_index": 0,
+    "gradient": "through the model",
+    "decay": 0.95,
+    "start_percent": 0.0,
+    "every_n": 1,
+    "schedule": "percent",
+    "max_move": 0.1,
+}
+"""Widgets of Perceptual Sync Guidance beside the weight, and what they are where a protocol does not say."""
 
 
 @dataclass(frozen=True)
@@ -64,6 +78,12 @@ class Protocol:
         if min(self.panoramas, self.crops, self.references) < 1:
             counts = f"{self.panoramas}, {self.crops} and {self.references}"
             raise ValueError(f"panoramas, crops, references: at least 1 each, got {counts}")
+        for name, numbers in (("weights", self.weights), ("widths_px", self.widths_px)):
+            if len(set(numbers)) < len(numbers) or min(numbers, default=1) <= 0:
+                raise ValueError(f"{name}: above 0 and each once, for every one is a row, got {numbers}")
+        if unknown := self.guidance.keys() - GUIDANCE.keys():
+            known = ", ".join(GUIDANCE)
+            raise ValueError(f"guidance: no widget is called {', '.join(sorted(unknown))}; there are {known}")
 
     def prompt_of(self, seed: int) -> str:
         """The prompt of a seed's panorama in every row."""
@@ -72,7 +92,8 @@ class Protocol:
     @property
     def guides_every_step(self) -> bool:
         """Whether the rows over w already guide all steps, as the paper does."""
-        return self.guidance.get("end_percent") == 1.0 and self.guidance.get("every_n", 1) == 1
+        widgets = {**GUIDANCE, **self.guidance}
+        return widgets["end_percent"] == 1.0 and widgets["every_n"] == 1
 
 
 DEMO = Protocol(
@@ -94,8 +115,8 @@ DEMO = Protocol(
 
 
 def save_protocol(protocol: Protocol, path: Path) -> None:
-    """Write a protocol as JSON."""
-    path.write_text(json.dumps(asdict(protocol), indent=1) + "\n", encoding="utf-8")
+    """Write a protocol as JSON; a kill meanwhile leaves the one before."""
+    write_whole(path, (json.dumps(asdict(protocol), indent=1) + "\n").encode())
 
 
 def load_protocol(path: Path) -> Protocol:
@@ -122,5 +143,4 @@ def settle(protocol: Protocol, folder: Path) -> None:
                 f"{folder} holds results of other settings ({', '.join(differing)} differ): choose another --out, or "
                 "the settings of its protocol.json"
             )
-    folder.mkdir(parents=True, exist_ok=True)
     save_protocol(protocol, path)

@@ -115,12 +115,13 @@ def score(protocol: Protocol, arm: Arm, seed: int, folder: Path, judges: Judges)
 def _values(panorama: Tensor, protocol: Protocol, judges: Judges) -> dict[str, float]:
     windows = side_by_side(panorama, protocol.window_px)  # [W, 3, h, w]
     width, borders = panorama.shape[2], range(protocol.stride_px, panorama.shape[2], protocol.stride_px)
-    values = {name: intra_distance(network, windows) for name, network in judges.intra.items()}
-    values["wrap"] = wrap_seam(panorama)
+    values = {"wrap": wrap_seam(panorama)}
+    if len(windows) > 1:  # one alone is no coherent panorama, though all its pairs, none, are alike
+        values = {**{name: intra_distance(network, windows) for name, network in judges.intra.items()}, **values}
     if width > protocol.window_px:
         values["border"] = border_seam(panorama, list(borders), BORDER_REACH_PX)
     values["variance"] = float(windows.flatten(2).var(dim=2).mean())
-    if judges.labels is not None:
+    if judges.labels is not None and len(windows) > 1:
         probabilities = judges.labels(windows)
         values["agree"] = float(agreement(probabilities.argmax(dim=1)))
         values["alike"] = float(values["agree"] == 1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import islice
 from pathlib import Path
 
 from PIL import Image, ImageDraw, ImageFont
@@ -18,14 +19,15 @@ def contact_sheet(protocol: Protocol, arms: Sequence[Arm], folder: Path, count: 
     """The first seeds that all arms of the full width have: a block a seed, an arm a line. None where there is none."""
     arms = [arm for arm in arms if arm.width_px == protocol.widths_px[0]]
     arms = [arm for arm in arms if any(picture(folder, arm, seed).exists() for seed in arm.seeds)]
-    seeds = [s for s in (arms[0].seeds if arms else ()) if all(is_whole(picture(folder, arm, s)) for arm in arms)]
-    if not seeds[:count]:
+    ready = (s for s in (arms[0].seeds if arms else ()) if all(is_whole(picture(folder, arm, s)) for arm in arms))
+    seeds = list(islice(ready, count))
+    if not seeds:
         return None
     width = NAMES_PX + round(protocol.widths_px[0] * ROW_PX / protocol.window_px)
     block = LABEL_PX + len(arms) * ROW_PX
-    sheet = Image.new("RGB", (width, block * len(seeds[:count])), "white")
+    sheet = Image.new("RGB", (width, block * len(seeds)), "white")
     draw, font = ImageDraw.Draw(sheet), ImageFont.load_default(12)
-    for k, seed in enumerate(seeds[:count]):
+    for k, seed in enumerate(seeds):
         top = k * block
         draw.text((4, top + 2), f"seed {seed}: {protocol.prompt_of(seed)}", "black", font)
         for line, arm in enumerate(arms):

@@ -16,7 +16,7 @@ def paper_table(rows: Sequence[Row], columns: Sequence[Column]) -> str:
         if row.arm.section != section:
             section = row.arm.section
             lines.append(_line([f"**{section}**", *[""] * (len(columns) + 1)]))
-        cells = [_mean_sd(row.by_prompt[column.key], column) for column in columns]
+        cells = [_mean_sd(row.by_prompt.get(column.key), column) for column in columns]
         lines.append(_line([row.arm.title, str(row.count), *cells]))
     return "\n".join(lines) + "\n"
 
@@ -43,9 +43,8 @@ def change_table(rows: Sequence[Row], columns: Sequence[Column]) -> str:
 
 
 def _present(columns: Sequence[Column], rows: Sequence[Row], part: str) -> list[Column]:
-    """The columns that some row has (all rows, for the paper's layout)."""
-    has = all if part == "by_prompt" else any
-    return [column for column in columns if rows and has(column.key in getattr(row, part) for row in rows)]
+    """The columns that some row has."""
+    return [column for column in columns if any(column.key in getattr(row, part) for row in rows)]
 
 
 def _full_title(row: Row) -> str:
@@ -60,7 +59,9 @@ def _line(cells: Sequence[str]) -> str:
     return "| " + " | ".join(cells) + " |"
 
 
-def _mean_sd(value: tuple[float, float], column: Column) -> str:
+def _mean_sd(value: tuple[float, float] | None, column: Column) -> str:
+    if value is None:
+        return "–"
     mean, deviation = (v * column.scale for v in value)
     return f"{mean:.{column.digits}f} ± {deviation:.{column.digits}f}"
 

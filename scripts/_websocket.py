@@ -6,6 +6,7 @@ import base64
 import contextlib
 import os
 import socket
+import ssl
 import struct
 from collections.abc import Iterator
 from urllib.parse import urlsplit
@@ -15,11 +16,14 @@ IDLE = 0.5  # seconds without a message after which messages() gives None
 
 
 class WebSocket:
-    """A connection to a ws:// or http:// URL; use it in a with statement."""
+    """A connection to a ws://, wss://, http:// or https:// URL; use it in a with statement."""
 
     def __init__(self, url: str, timeout: float = 30.0) -> None:
         parts = urlsplit(url)
-        self._socket = socket.create_connection((parts.hostname, parts.port), timeout)
+        secure = parts.scheme in ("wss", "https")
+        self._socket = socket.create_connection((parts.hostname, parts.port or (443 if secure else 80)), timeout)
+        if secure:
+            self._socket = ssl.create_default_context().wrap_socket(self._socket, server_hostname=parts.hostname)
         self._buffer = b""
         self._handshake(parts.netloc, parts.path + (f"?{parts.query}" if parts.query else ""))
         self._socket.settimeout(IDLE)

@@ -73,7 +73,7 @@ def read_prompts(path: Path | None) -> dict[str, str]:
         return {}
     rule = 'give a JSON object such as {"forest": "a forest in the fog", "city/12": "a city at night"}'
     try:
-        prompts = json.loads(path.read_text(encoding="utf-8"))
+        prompts = json.loads(path.read_text(encoding="utf-8-sig"))
     except (OSError, ValueError) as error:
         raise Refused(f"--prompts {path}: {error}; {rule}") from error
     if not isinstance(prompts, dict) or not all(isinstance(text, str) for text in prompts.values()):

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from bench.arms import paper_arms
-from bench.figures import FURTHER_COLUMNS, Column, Row, figures, interval, paper_columns
+from bench.figures import FURTHER_COLUMNS, Column, Row, figures, further_columns, interval, paper_columns
 from bench.paper_table import write_results
 from bench.protocol import DEMO
 from bench.score import Score, score_all
@@ -104,6 +104,30 @@ def test_diversity_counts_pairs_of_different_panoramas_of_one_prompt():
         Diversity(features, torch.tensor([0]))
 
 
+def test_a_change_of_crops_is_that_of_the_panoramas_both_have(protocol):
+    own, base, reference = random_features(6, 2, 0), random_features(10, 2, 1), random_features(50, 1, 2)
+    scores = [*scores_of("w0", [0.0] * 10, base), *scores_of("w20", [0.0] * 6, own, first=4)]
+    scores += scores_of("reference", [0.0] * 50, reference, first=1_000_000)
+    change = row_of(figures(protocol, paper_arms(protocol), scores, False), "w20").change
+    flat, prompts = reference[:, 0], torch.arange(4, 10) % 5
+    expected = KernelDistance(own, flat).of() - KernelDistance(base[4:], flat).of()
+    assert change["kid"][0] == pytest.approx(expected, rel=1e-6)
+    scale = Diversity(flat, torch.arange(50) % 5).of()
+    expected = (Diversity(own, prompts).of() - Diversity(base[4:], prompts).of()) / scale
+    assert change["diversity"][0] == pytest.approx(expected, rel=1e-6)
+
+
+def test_pictures_that_all_failed_alike_cost_their_row_its_giqa_only(protocol):
+    black = torch.zeros(10, 1, 4)
+    scores = [*scores_of("w0", [0.0] * 10, random_features(10, 1, 0)), *scores_of("w20", [0.0] * 10, black)]
+    scores += scores_of("reference", [0.0] * 50, torch.cat([random_features(49, 1, 1), black[:1]]), first=1_000_000)
+    with pytest.warns(UserWarning, match="a row has no GIQA, for prompt 5: 2 rows of features are in reference too"):
+        rows = figures(protocol, paper_arms(protocol), scores, False)
+    assert "giqa" in row_of(rows, "w0").by_prompt
+    assert "giqa" not in row_of(rows, "w20").by_prompt
+    assert "kid" in row_of(rows, "w20").by_prompt
+
+
 def test_standardised_features_do_not_mind_their_units(protocol):
     own, reference = random_features(10, 1, 0), random_features(50, 1, 1)
 
@@ -149,6 +173,25 @@ def test_tables_as_written():
     ]
     assert interval_table(rows, columns).splitlines()[2] == "| Single images | 5 | 0.740 (0.700 to 0.800) |"
     assert change_table(rows, columns).splitlines()[2:] == ["| w = 20 | -0.130 (-0.200 to -0.100) |"]
+
+
+def test_a_second_network_of_the_users_has_a_column():
+    arms = {arm.name: arm for arm in paper_arms(DEMO)}
+    values = {"Intra-LPIPS": (0.5, 0.4, 0.6), "Intra-LPIPS (alex)": (0.3, 0.2, 0.4), "wrap": (1.0, 1.0, 1.0)}
+    rows = [Row(arms["w0"], 5, {}, values)]
+    text = interval_table(rows, [*paper_columns("x"), *further_columns(rows)])
+    assert text.splitlines()[0] == "|  | n | Intra-LPIPS ↓ | Intra-LPIPS (alex) ↓ |"
+
+
+def test_a_figure_that_one_row_lacks_keeps_its_column():
+    arms = {arm.name: arm for arm in paper_arms(DEMO)}
+    rows = [
+        Row(arms["sd"], 5, {"Intra-LPIPS": (0.7, 0.1), "giqa": (0.02, 0.001)}),
+        Row(arms["bld"], 1, {"Intra-LPIPS": (0.5, 0)}),
+    ]
+    lines = paper_table(rows, paper_columns("x")).splitlines()
+    assert lines[0] == "|  | n | Intra-LPIPS ↓ | Mean-GIQA x 1000 ↑ |"
+    assert lines[-1] == "| Blended Latent Diffusion | 1 | 0.500 ± 0.000 | – |"
 
 
 def test_scaled_columns_say_so():

@@ -1,5 +1,7 @@
 """What scores: files of the user's, and complaints about what cannot run."""
 
+import io
+import os
 from dataclasses import replace
 
 import pytest
@@ -70,6 +72,7 @@ def test_the_demos_judges_score_a_scene():
         (["--checkpoint", "x"], "--score-with: name at least one LPIPS file"),
         (["--checkpoint", "x", "--score-with", "none.safetensors"], "none.safetensors: not a readable safetensors"),
         (["--demo", "--url", "http://127.0.0.1:9"], "http://127.0.0.1:9 does not answer"),
+        (["--demo", "--url", "127.0.0.1:8188"], "--url: has to begin with http:// or https://, got 127.0.0.1:8188"),
         (["--demo", "--score-only"], "holds no picture that can be scored"),
         (["--demo", "--prompts", "none.txt"], "none.txt"),
         (
@@ -81,3 +84,18 @@ def test_the_demos_judges_score_a_scene():
 def test_what_cannot_run_is_said_in_a_sentence(tmp_path, words, said):
     with pytest.raises(SystemExit, match=said):
         main([*words, "--out", str(tmp_path / "out"), "--panoramas", "1", "--references", "1"])
+
+
+def test_a_missing_package_is_named_before_the_work(tmp_path, monkeypatch):
+    monkeypatch.setattr("bench.paper_table.PACKAGES", ("torch", "no_such_package"))
+    with pytest.raises(SystemExit, match=r"no_such_package missing: .* -r bench/requirements\.txt"):
+        main(["--demo", "--score-only", "--out", str(tmp_path / "out")])
+
+
+def test_a_console_of_few_letters_can_show_the_table(tmp_path, monkeypatch):
+    stream = io.TextIOWrapper(io.BytesIO(), encoding="cp1252", errors="strict")
+    monkeypatch.setattr("sys.stdout", stream)
+    monkeypatch.setattr("bench.paper_table.run", lambda _: "Intra-LPIPS ↓")
+    main(["--demo", "--out", str(tmp_path / "out")])
+    stream.flush()
+    assert stream.buffer.getvalue() == b"Intra-LPIPS ?" + os.linesep.encode()

@@ -1,6 +1,7 @@
 """The networks that see the crops: random weights behind the same interfaces, and the demo world's own."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -8,6 +9,7 @@ import torch
 from PIL import Image
 from torch import nn
 
+from bench.judges import file_judges
 from bench.networks import (
     INCEPTION_FILE,
     ClipFeatures,
@@ -168,6 +170,16 @@ def test_clip_scores_are_the_models_own_logits(clip_folder):
     got = network.score(as_images(pixels), prompts)
     torch.testing.assert_close(got, expected.diagonal(), rtol=1e-4, atol=1e-4)
     torch.testing.assert_close(network.score(as_images(pixels), prompts[:1]), expected[:, 0], rtol=1e-4, atol=1e-4)
+
+
+def test_scores_by_another_clip_of_the_same_size_have_another_name(clip_folder, tmp_path):
+    other = shutil.copytree(clip_folder, tmp_path / "clip")
+    (other / "README.md").write_text("nothing that scores")
+    names = [file_judges([], None, folder, "cpu").name for folder in (clip_folder, other)]
+    weights = (other / "model.safetensors").read_bytes()
+    (other / "model.safetensors").write_bytes(weights[:-1] + bytes([weights[-1] ^ 1]))
+    names.append(file_judges([], None, other, "cpu").name)
+    assert names[0] == names[1] != names[2]
 
 
 def test_a_missing_clip_is_named_with_its_source(tmp_path):

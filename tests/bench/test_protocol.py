@@ -68,6 +68,32 @@ def test_what_is_no_protocol_is_named(tmp_path, text):
         settle(DEMO, tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        ({"weights": (0.0, 20.0)}, "weights: above 0 and each once"),  # its folder would be MultiDiffusion's
+        ({"widths_px": (3072, 1024, 1024)}, "widths_px: above 0 and each once"),
+        ({"guidance": {"end_percnt": 0.2}}, "no widget is called end_percnt; there are end_percent"),
+    ],
+)
+def test_settings_whose_rows_would_not_be_what_they_say(wrong, said):
+    with pytest.raises(ValueError, match=said):
+        replace(PAPER, **wrong)
+
+
+def test_guided_steps_are_a_row_only_where_they_are_evenly_spread():
+    assert {"f5", "f10"} & by_name(replace(PAPER, steps=25)).keys() == {"f5"}
+    assert not {"f5", "f10"} & by_name(replace(PAPER, steps=4)).keys()
+
+
+def test_a_kill_while_settings_are_kept_leaves_those_before(tmp_path, monkeypatch):
+    settle(DEMO, tmp_path)
+    monkeypatch.setattr("os.replace", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+    with pytest.raises(KeyboardInterrupt):
+        settle(replace(DEMO, panoramas=100), tmp_path)
+    assert load_protocol(tmp_path / "protocol.json") == DEMO
+
+
 @pytest.mark.parametrize("wrong", [{"prompts": ("a", " ")}, {"widths_px": (256,)}, {"widths_px": ()}, {"panoramas": 0}])
 def test_settings_that_make_no_table(wrong):
     with pytest.raises(ValueError, match="at least"):
@@ -90,6 +116,20 @@ def test_the_command_line_sets_any_setting(tmp_path):
     protocol = protocol_of(parse(words))
     assert (protocol.prompts, protocol.panoramas, protocol.steps) == (("a lake", "a hill"), 4, 20)
     assert (protocol.widths_px, protocol.guidance, protocol.scheduler) == ((2048,), {"end_percent": 0.2}, "karras")
+
+
+def test_prompts_of_a_windows_editor(tmp_path):
+    (tmp_path / "prompts.txt").write_bytes(b"\xef\xbb\xbfa lake\r\na hill\r\n")
+    words = ["--demo", "--out", "o", "--prompts", str(tmp_path / "prompts.txt")]
+    assert protocol_of(parse(words)).prompts == ("a lake", "a hill")
+
+
+@pytest.mark.parametrize(
+    "text", ["steps=few", "widths_px=2048", "prompts=lake", "prompts=[1]", "steps=2.5", "cfg=true"]
+)
+def test_a_value_that_does_not_fit_its_setting(text):
+    with pytest.raises(ValueError, match=r"--set: \w+ is something like"):
+        protocol_of(parse(["--demo", "--out", "o", "--set", text]))
 
 
 def test_a_setting_and_a_row_that_are_none():

@@ -1,6 +1,7 @@
 """Scores of pictures: what is named and left out, what is kept, and when it is computed anew."""
 
 import io
+from dataclasses import replace
 
 import pytest
 import torch
@@ -39,6 +40,11 @@ def test_single_images_are_scored_side_by_side_with_others_of_their_prompt(folde
     images = torch.stack([load_picture(path, 16, 16) for path in others])
     expected = intra_distance(judges.intra["Intra-LPIPS"], images)
     assert score(protocol, single, 7, folder, judges).values["Intra-LPIPS"] == pytest.approx(expected)
+
+
+def test_one_window_alone_has_no_coherence(folder, arms, protocol, judges):
+    few = replace(protocol, references=5)  # one for each prompt: nothing to put beside it
+    assert set(score(few, arms[1], 7, folder, judges).values) == {"caption", "wrap", "variance"}
 
 
 def test_a_line_of_the_journal_is_the_score(folder, arms, protocol, judges):
