@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 import torch
 from torch import Tensor
 
-from bench.arms import REFERENCE, UNGUIDED, Arm
+from bench.arms import REFERENCE, SINGLE, UNGUIDED, Arm
 from bench.judges import INTRA_LPIPS, INTRA_STYLE
 from bench.protocol import Protocol
 from bench.score import Score
@@ -59,6 +59,7 @@ FURTHER_COLUMNS = (
     Column("label_distance", "label distance", "↓"),
     Column("diversity", "diversity", "↑", 1.0, 2),
     Column("border", "border seam", "↓", 1.0, 2),
+    Column("wrap", "wrap seam", "↓", 1.0, 2),
     Column("variance", "variance", "", 1000.0, 1),
 )
 
@@ -104,7 +105,7 @@ class Row:
 
     arm: Arm
     count: int
-    by_prompt: dict[str, tuple[float, float]] = field(default_factory=dict)
+    by_prompt: dict[str, tuple[float, float | None]] = field(default_factory=dict)
     interval: dict[str, Triple] = field(default_factory=dict)
     change: dict[str, Triple] = field(default_factory=dict)
     each: dict[str, dict[int, float]] = field(default_factory=dict)
@@ -133,6 +134,9 @@ def figures(protocol: Protocol, arms: Iterable[Arm], scores: Iterable[Score], st
 
 
 def _baseline(protocol: Protocol, arm: Arm) -> str:
+    """The row of MultiDiffusion of an arm's size; single images have none."""
+    if arm.name == SINGLE:
+        return arm.name
     return UNGUIDED if arm.width_px not in protocol.widths_px[1:] else f"{UNGUIDED}_{arm.width_px}"
 
 
@@ -198,8 +202,8 @@ def _set_statistics(series: Series, reference: Series | None) -> dict[str, Stati
     return statistics
 
 
-def _by_prompt(series: Series, reference: Series | None) -> dict[str, tuple[float, float]]:
-    """Mean and standard deviation over prompts of each figure within a prompt."""
+def _by_prompt(series: Series, reference: Series | None) -> dict[str, tuple[float, float | None]]:
+    """Mean and standard deviation over prompts of each figure within a prompt; no deviation of one prompt."""
     columns: dict[str, list[float]] = {}
     for prompt in series.prompts.unique():
         own = series.rows((series.prompts == prompt).nonzero()[:, 0])
@@ -213,7 +217,7 @@ def _by_prompt(series: Series, reference: Series | None) -> dict[str, tuple[floa
             if own.features is not None and enough:
                 columns.setdefault("fid", []).append(frechet_distance(_crops(own), _crops(alike)))
     spread = {key: torch.tensor(each, dtype=torch.float64) for key, each in columns.items()}
-    return {key: (float(e.mean()), float(e.std()) if len(e) > 1 else 0.0) for key, e in spread.items()}
+    return {key: (float(e.mean()), float(e.std()) if len(e) > 1 else None) for key, e in spread.items()}
 
 
 def _draws(count: int) -> Tensor:

@@ -8,8 +8,7 @@ import uuid
 from pathlib import Path
 
 from bench.graphs import PICTURE, Graph
-
-PACK_ROOT = Path(__file__).resolve().parents[1]
+from bench.hosts import PACK_ROOT
 
 
 class InProcess:

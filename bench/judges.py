@@ -24,6 +24,8 @@ from syncdiffusion_core.perceptual.distance import PerceptualDistance
 from syncdiffusion_core.perceptual.files import load_perceptual
 from syncdiffusion_core.perceptual.style import SceneStyle, StyleNet
 
+SCORING = 1
+"""Counted up when a figure changes its meaning: scores of another count are computed anew."""
 INTRA_LPIPS, INTRA_STYLE = "Intra-LPIPS", "Intra-Style-L"
 
 
@@ -50,7 +52,7 @@ def demo_judges() -> Judges:
     """The demo world's own: its judge, which no guidance has seen, and the guiding network beside it."""
     judge, guide = load_judge(), load_perceptual(WEIGHTS / "scene_perceptual.safetensors")
     return Judges(
-        name="demo " + _digest([WEIGHTS / "judge.safetensors", WEIGHTS / "scene_perceptual.safetensors"]),
+        name=f"demo {SCORING} " + _digest([WEIGHTS / "judge.safetensors", WEIGHTS / "scene_perceptual.safetensors"]),
         intra={
             INTRA_LPIPS: judge,
             INTRA_STYLE: SceneStyle(judge),
@@ -74,7 +76,7 @@ def file_judges(perceptual: Sequence[Path], inception: Path | None, clip: Path |
     features = None if inception is None else InceptionFeatures(inception, device)
     captions = None if clip is None else ClipFeatures(clip, device)
     files = [*perceptual, *([] if features is None else [features.file]), *([] if clip is None else clip_files(clip))]
-    return Judges(name="files " + _digest(files), intra=intra, features=features, captions=captions)
+    return Judges(name=f"files {SCORING} " + _digest(files), intra=intra, features=features, captions=captions)
 
 
 def _digest(paths: Sequence[Path]) -> str:

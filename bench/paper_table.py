@@ -28,13 +28,15 @@ from bench.hosts import Address, Remote, Runner, in_process, prepare_console, se
 from bench.journal import write_whole
 from bench.judges import Judges, demo_judges, file_judges
 from bench.plots import plot_times, plot_weights
-from bench.protocol import DEMO, Protocol, settle
+from bench.protocol import DEMO, Protocol
 from bench.score import score_all
+from bench.settled import settle
 from bench.sheet import contact_sheet
 from bench.tables import change_table, interval_table, paper_table
 from bench.timing import measure, medians, time_table
 
 SHEET_SEEDS = 4
+SAID_PROBLEMS = 20
 PACKAGES, INCEPTION_PACKAGES = ("torchmetrics", "matplotlib"), ("cleanfid",)
 """Of bench/requirements.txt, which nothing imports before it is needed."""
 
@@ -148,7 +150,9 @@ def write_results(
     """Everything but the pictures themselves; returns the tables' text."""
     seconds, columns = medians(folder), paper_columns(caption_title)
     every = (*columns, *further_columns(rows))
-    parts = [paper_table(rows, columns), interval_table(rows, every), change_table(rows, every)]
+    parts = [paper_table(rows, columns), interval_table(rows, every)]
+    if any(row.change for row in rows):
+        parts.append(change_table(rows, every))
     if seconds:
         parts.append(time_table(arms, seconds))
     text = "\n".join(parts)
@@ -172,15 +176,17 @@ def run(options: argparse.Namespace) -> str:
     """Make, score and write; the table's text. Raises ValueError and RuntimeError with a sentence for a person."""
     protocol, judges = protocol_of(options), judges_of(options)
     arms = chosen_arms(protocol, options.arms)
-    settle(protocol, options.out)
+    settle(protocol, arms, options.out)
     if not options.score_only:
         with runners_of(options) as runners:
             generate(protocol, [reference_set(protocol), *arms], options.out, runners)
             if options.time:
                 measure(protocol, arms, options.out, runners[0], options.time)
     scores, problems = score_all(protocol, arms, options.out, judges)
-    for problem in problems:
+    for problem in problems[:SAID_PROBLEMS]:
         print(f"left out: {problem}", file=sys.stderr)
+    if len(problems) > SAID_PROBLEMS:
+        print(f"left out: {len(problems) - SAID_PROBLEMS} more", file=sys.stderr)
     rows = figures(protocol, arms, scores, judges.standardise)
     if not rows:
         raise ValueError(f"{options.out} holds no picture that can be scored")

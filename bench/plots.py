@@ -23,9 +23,8 @@ def plot_weights(rows: Sequence[Row], columns: Sequence[Column], path: Path) -> 
         return
     figure, axes = plt.subplots(1, len(columns), figsize=(3.1 * len(columns), 3.0), squeeze=False)
     for axis, column in zip(axes[0], columns, strict=True):
-        means, deviations = zip(
-            *([v * column.scale for v in row.by_prompt[column.key]] for _, row in weights), strict=True
-        )
+        figures = [row.by_prompt[column.key] for _, row in weights]
+        means, deviations = ([(v or 0.0) * column.scale for v in part] for part in zip(*figures, strict=True))
         axis.errorbar([w for w, _ in weights], means, deviations, marker="o", color=BLUE, capsize=3)
         if single is not None and column.key in single.by_prompt:
             axis.axhline(single.by_prompt[column.key][0] * column.scale, color=GREY, linestyle="--", linewidth=1)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from bench.journal import write_whole
@@ -127,20 +127,3 @@ def load_protocol(path: Path) -> Protocol:
         return Protocol(**stored)
     except (json.JSONDecodeError, UnicodeDecodeError, TypeError, AttributeError) as error:
         raise ValueError(f"{path}: not the settings of a table ({error})") from error
-
-
-def settle(protocol: Protocol, folder: Path) -> None:
-    """Keep the settings in the folder, or hold them against those its results were made with.
-
-    More panoramas or references than before may be asked for; ValueError names whatever else differs.
-    """
-    path = folder / "protocol.json"
-    if path.exists():
-        before = replace(load_protocol(path), panoramas=protocol.panoramas, references=protocol.references)
-        differing = [f.name for f in fields(Protocol) if getattr(before, f.name) != getattr(protocol, f.name)]
-        if differing:
-            raise ValueError(
-                f"{folder} holds results of other settings ({', '.join(differing)} differ): choose another --out, or "
-                "the settings of its protocol.json"
-            )
-    save_protocol(protocol, path)

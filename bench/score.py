@@ -18,11 +18,11 @@ from bench.journal import Journal
 from bench.judges import Judges
 from bench.pictures import Unusable, load_picture, picture
 from bench.protocol import Protocol
-from syncdiffusion_core.metrics.coherence import mean_of_pairs, side_by_side
+from syncdiffusion_core.metrics.coherence import distances, mean_of_pairs, side_by_side
 from syncdiffusion_core.metrics.crops import random_crop
 from syncdiffusion_core.metrics.labels import agreement, label_distance
 from syncdiffusion_core.metrics.seam import border_seam, wrap_seam
-from syncdiffusion_core.perceptual.distance import PerceptualDistance
+from syncdiffusion_core.views.windows import WindowLayout
 
 BORDER_REACH_PX = 4  # half a latent cell on each side: a decoder spreads a step over about as much
 
@@ -68,8 +68,8 @@ def score_all(protocol: Protocol, arms: Iterable[Arm], folder: Path, judges: Jud
     problems = [f"{folder / 'scores.jsonl'}, line {n} is damaged and left out" for n in journal.damaged]
     scores, jobs = [], [(arm, seed) for arm in (reference_set(protocol), *arms) for seed in arm.seeds]
     for arm, seed in tqdm(jobs, desc="scores", unit="picture"):
-        paths = pictures_of(protocol, arm, seed, folder)
         try:
+            paths = pictures_of(protocol, arm, seed, folder)
             key = arm.name, seed, _digest(paths)
             if key not in known:
                 known[key] = score(protocol, arm, seed, folder, judges)
@@ -105,23 +105,23 @@ def score(protocol: Protocol, arm: Arm, seed: int, folder: Path, judges: Judges)
     panorama = torch.cat(images[1:] or images, dim=2)  # single images: those put side by side, without the crop
     count = protocol.crops if width > side else 1
     crops = torch.stack([random_crop(images[0], side, seed * count + k) for k in range(count)])
-    values = {} if arm.name == REFERENCE else _values(panorama, protocol, judges)
+    values = {} if arm.name == REFERENCE else _values(panorama, protocol, arm, judges)
     if judges.captions is not None:
         values["caption"] = float(judges.captions.score(crops, [protocol.prompt_of(seed)]).mean())
     features = None if judges.features is None else judges.features.embed(crops).cpu()
     return Score(arm.name, seed, _digest(paths), values, features)
 
 
-def _values(panorama: Tensor, protocol: Protocol, judges: Judges) -> dict[str, float]:
+def _values(panorama: Tensor, protocol: Protocol, arm: Arm, judges: Judges) -> dict[str, float]:
     windows = side_by_side(panorama, protocol.window_px)  # [W, 3, h, w]
-    width, borders = panorama.shape[2], range(protocol.stride_px, panorama.shape[2], protocol.stride_px)
-    values = {"wrap": wrap_seam(panorama)}
-    if len(windows) > 1:  # one alone is no coherent panorama, though all its pairs, none, are alike
-        values = {**{name: intra_distance(network, windows) for name, network in judges.intra.items()}, **values}
-    if width > protocol.window_px:
-        values["border"] = border_seam(panorama, list(borders), BORDER_REACH_PX)
-    values["variance"] = float(windows.flatten(2).var(dim=2).mean())
-    if judges.labels is not None and len(windows) > 1:
+    values = {"wrap": wrap_seam(panorama), "variance": float(windows.flatten(2).var(dim=2).mean())}
+    if len(windows) == 1:  # no coherent panorama, though all its pairs, none, are alike
+        return values
+    for name, network in judges.intra.items():
+        device = next(network.parameters()).device
+        values[name] = mean_of_pairs(distances(windows.to(device), network))
+    values["border"] = border_seam(panorama, borders(protocol, arm, panorama.shape[2]), BORDER_REACH_PX)
+    if judges.labels is not None:
         probabilities = judges.labels(windows)
         values["agree"] = float(agreement(probabilities.argmax(dim=1)))
         values["alike"] = float(values["agree"] == 1)
@@ -129,14 +129,13 @@ def _values(panorama: Tensor, protocol: Protocol, judges: Judges) -> dict[str, f
     return values
 
 
-def intra_distance(network: PerceptualDistance, windows: Tensor) -> float:
-    """Mean distance over all pairs of windows [W, 3, h, w], one window's activations at a time."""
-    device = next(network.parameters()).device
-    each = [network.features(window.to(device)) for window in windows.split(1)]
-    pairs = torch.zeros(len(each), len(each))
-    for i, j in zip(*torch.triu_indices(len(each), len(each), offset=1), strict=True):
-        pairs[i, j] = network.distance(each[i], each[j])[0]
-    return mean_of_pairs(pairs)
+def borders(protocol: Protocol, arm: Arm, width_px: int) -> list[int]:
+    """Columns of a panorama at which one of the arm's windows begins or ends; of single images, where they meet."""
+    side = protocol.window_px
+    stride = side if arm.name == SINGLE else protocol.stride_px
+    windows = WindowLayout(side, side, stride, stride).resolve((side, width_px), cell_px=1)
+    lefts = {left for _, left in windows.origins}
+    return sorted((lefts | {left + side for left in lefts}) - {0, width_px})
 
 
 def _digest(paths: Iterable[Path]) -> str:

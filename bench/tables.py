@@ -22,7 +22,7 @@ def paper_table(rows: Sequence[Row], columns: Sequence[Column]) -> str:
 
 
 def interval_table(rows: Sequence[Row], columns: Sequence[Column]) -> str:
-    """Mean and 95 % interval over panoramas."""
+    """Mean and 95 % interval over panoramas; what is of a set of them (KID) is of all prompts together."""
     columns = _present(columns, rows, "interval")
     lines = _head(["", "n", *(column.heading for column in columns)])
     for row in rows:
@@ -59,11 +59,12 @@ def _line(cells: Sequence[str]) -> str:
     return "| " + " | ".join(cells) + " |"
 
 
-def _mean_sd(value: tuple[float, float] | None, column: Column) -> str:
+def _mean_sd(value: tuple[float, float | None] | None, column: Column) -> str:
     if value is None:
         return "–"
-    mean, deviation = (v * column.scale for v in value)
-    return f"{mean:.{column.digits}f} ± {deviation:.{column.digits}f}"
+    mean, deviation = value
+    text = f"{mean * column.scale:.{column.digits}f}"
+    return text if deviation is None else f"{text} ± {deviation * column.scale:.{column.digits}f}"
 
 
 def _triple(value: Triple | None, column: Column, signed: bool = False) -> str:

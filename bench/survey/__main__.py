@@ -7,12 +7,12 @@ address, as in survey.html#7, makes them those of participant 7.
 """
 
 import argparse
-import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
 from random import Random
 
+from bench.journal import write_whole
 from bench.survey.page import page
 from bench.survey.pictures import Pairs, Refused
 from bench.survey.questions import draw, read_prompts, survey_id
@@ -26,7 +26,7 @@ def main(arguments: list[str] | None = None) -> None:
     options = _parser().parse_args(arguments)
     try:
         print(make(options))
-    except Refused as error:
+    except (Refused, OSError) as error:
         raise SystemExit(str(error)) from error
 
 
@@ -39,7 +39,7 @@ def make(options: argparse.Namespace) -> str:
     random = Random(options.seed)
     questions = draw(pairs, options.questions, options.vigilance_pairs, parts, random, complain, prompts)
     text = page(questions, names, options.seed, options.lossless)
-    _write(options.out, text)
+    write_whole(options.out, text.encode())
     asked = sum(not question.vigilance for question in questions)
     counts = f"{asked} questions, {len(questions) - asked} vigilance pairs, {len(text) / 1e6:.1f} MB"
     return f"{options.out}: {counts}, survey {survey_id(questions)}"
@@ -55,14 +55,6 @@ def _names(options: argparse.Namespace) -> tuple[str, str]:
     if first == second:
         raise Refused(f"--names: both are {first!r}: give two different ones, --names FIRST SECOND")
     return first, second
-
-
-def _write(path: Path, text: str) -> None:
-    """Whole or not at all: an earlier page stays until this one is complete."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f"{path.name}.part")
-    part.write_text(text, encoding="utf-8", newline="\n")
-    os.replace(part, path)
 
 
 def _from(minimum: int) -> Callable[[str], int]:
@@ -82,7 +74,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("b", type=Path, metavar="B", help="folder of pictures, those of the method in question")
     parser.add_argument("--out", type=Path, default=Path("survey.html"), help="the page (default: survey.html)")
     parser.add_argument(
-        "--names", nargs=2, metavar=("A", "B"), help="in results, never on the page (default: folders')"
+        "--names", nargs=2, metavar=("A", "B"), help="in results, never shown on the page (default: folders')"
     )
     parser.add_argument("--questions", type=_from(1), default=20, metavar="N", help="how many (default: 20)")
     parser.add_argument("--vigilance", type=Path, metavar="FOLDER", help="single-window pictures for vigilance pairs")

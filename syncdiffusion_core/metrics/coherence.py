@@ -33,9 +33,15 @@ class Coherence:
 
 def coherence(image: Tensor, distance: PerceptualDistance, window_px: int) -> Coherence:
     """Figures of one panorama [3, H, W] in [0, 1], windows of window_px side by side along its longer side."""
-    with torch.no_grad():
-        pairs = pairwise(distance, distance.features(side_by_side(image, window_px)))
+    pairs = distances(side_by_side(image, window_px), distance)
     return Coherence(pairs, mean_of_pairs(pairs), wrap_seam(image))
+
+
+@torch.no_grad()
+def distances(windows: Tensor, distance: PerceptualDistance) -> Tensor:
+    """All distances between windows [W, 3, h, w] in [0, 1]: [W, W]. The network sees one window at a time."""
+    each = [distance.features(window) for window in windows.split(1)]
+    return pairwise(distance, tuple(torch.cat(layer) for layer in zip(*each, strict=True)))
 
 
 def side_by_side(image: Tensor, window_px: int) -> Tensor:

@@ -20,8 +20,9 @@ from bench.generate import generate
 from bench.graphs import PICTURE
 from bench.judges import Judges
 from bench.paper_table import write_results
-from bench.protocol import DEMO, settle
+from bench.protocol import DEMO
 from bench.score import score_all
+from bench.settled import settle
 
 PROTOCOL = replace(DEMO, window_px=16, stride_px=8, widths_px=(64, 32), panoramas=10, crops=3, references=50)
 """The demo's, on canvases of 16-px windows."""
@@ -92,8 +93,8 @@ def toy_table(folder: Path, seconds: float) -> None:
             time.sleep(seconds)
             return super().run(graph)
 
-    settle(PROTOCOL, folder)
     protocol, arms, judges = PROTOCOL, list(paper_arms(PROTOCOL)), toy_judges()
+    settle(protocol, arms, folder)
     generate(protocol, [reference_set(protocol), *arms], folder, [SlowRunner(), SlowRunner()])
     scores, problems = score_all(protocol, arms, folder, judges)
     assert not problems, problems

@@ -180,7 +180,7 @@ def test_a_second_network_of_the_users_has_a_column():
     values = {"Intra-LPIPS": (0.5, 0.4, 0.6), "Intra-LPIPS (alex)": (0.3, 0.2, 0.4), "wrap": (1.0, 1.0, 1.0)}
     rows = [Row(arms["w0"], 5, {}, values)]
     text = interval_table(rows, [*paper_columns("x"), *further_columns(rows)])
-    assert text.splitlines()[0] == "|  | n | Intra-LPIPS ↓ | Intra-LPIPS (alex) ↓ |"
+    assert text.splitlines()[0] == "|  | n | Intra-LPIPS ↓ | Intra-LPIPS (alex) ↓ | wrap seam ↓ |"
 
 
 def test_a_figure_that_one_row_lacks_keeps_its_column():

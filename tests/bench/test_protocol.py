@@ -7,7 +7,8 @@ import pytest
 from bench.arms import paper_arms, reference_set
 from bench.graphs import graph_of
 from bench.paper_table import chosen_arms, parse, protocol_of
-from bench.protocol import DEMO, PAPER_PROMPTS, Protocol, load_protocol, save_protocol, settle
+from bench.protocol import DEMO, PAPER_PROMPTS, Protocol, load_protocol, save_protocol
+from bench.settled import settle
 
 PAPER = Protocol("sd2.safetensors")
 
@@ -55,17 +56,28 @@ def test_settings_come_back_from_their_file(tmp_path):
 
 
 def test_a_folder_takes_more_panoramas_but_no_other_settings(tmp_path):
-    settle(DEMO, tmp_path)
-    settle(replace(DEMO, panoramas=100), tmp_path)
+    settle(DEMO, paper_arms(DEMO)[:2], tmp_path)
+    settle(replace(DEMO, panoramas=100), paper_arms(replace(DEMO, panoramas=100))[:2], tmp_path)
     with pytest.raises(ValueError, match=r"other settings \(steps, cfg differ\)"):
-        settle(replace(DEMO, steps=20, cfg=3.0), tmp_path)
+        settle(replace(DEMO, steps=20, cfg=3.0), paper_arms(replace(DEMO, steps=20, cfg=3.0))[:2], tmp_path)
+
+
+def test_a_row_that_is_made_in_another_way_now_is_refused(tmp_path):
+    arm = by_name(DEMO)["w10"]
+    settle(DEMO, [arm], tmp_path)
+    other = replace(arm, guidance={"weight": 11.0})
+    settle(DEMO, [other], tmp_path)  # nothing was made yet
+    (tmp_path / "pictures" / "w10").mkdir(parents=True)
+    settle(DEMO, [other, by_name(DEMO)["w5"]], tmp_path)
+    with pytest.raises(ValueError, match="the graphs of w10 are not those"):
+        settle(DEMO, [arm], tmp_path)
 
 
 @pytest.mark.parametrize("text", ["", "[1]", "{", '{"stepps": 3}', '{"checkpoint": null, "prompts": []}'])
 def test_what_is_no_protocol_is_named(tmp_path, text):
     (tmp_path / "protocol.json").write_text(text)
     with pytest.raises(ValueError, match=r"protocol\.json: not the settings|prompts: at least one"):
-        settle(DEMO, tmp_path)
+        settle(DEMO, paper_arms(DEMO)[:2], tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -87,10 +99,10 @@ def test_guided_steps_are_a_row_only_where_they_are_evenly_spread():
 
 
 def test_a_kill_while_settings_are_kept_leaves_those_before(tmp_path, monkeypatch):
-    settle(DEMO, tmp_path)
+    settle(DEMO, paper_arms(DEMO)[:2], tmp_path)
     monkeypatch.setattr("os.replace", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
     with pytest.raises(KeyboardInterrupt):
-        settle(replace(DEMO, panoramas=100), tmp_path)
+        settle(replace(DEMO, panoramas=100), paper_arms(replace(DEMO, panoramas=100))[:2], tmp_path)
     assert load_protocol(tmp_path / "protocol.json") == DEMO
 
 

@@ -10,8 +10,8 @@ from PIL import Image
 from bench.arms import reference_set
 from bench.journal import Journal
 from bench.pictures import load_picture, picture
-from bench.score import Score, intra_distance, pictures_of, score, score_all
-from syncdiffusion_core.metrics.coherence import side_by_side
+from bench.score import Score, borders, pictures_of, score, score_all
+from syncdiffusion_core.metrics.coherence import distances, mean_of_pairs, side_by_side
 from syncdiffusion_core.metrics.crops import random_crop
 
 
@@ -38,7 +38,7 @@ def test_single_images_are_scored_side_by_side_with_others_of_their_prompt(folde
     assert len(set(others)) == 4  # as many as the panorama has windows
     assert {protocol.prompt_of(int(path.stem)) for path in others} == {protocol.prompt_of(7)}
     images = torch.stack([load_picture(path, 16, 16) for path in others])
-    expected = intra_distance(judges.intra["Intra-LPIPS"], images)
+    expected = mean_of_pairs(distances(images, judges.intra["Intra-LPIPS"]))
     assert score(protocol, single, 7, folder, judges).values["Intra-LPIPS"] == pytest.approx(expected)
 
 
@@ -117,3 +117,9 @@ def test_a_damaged_line_is_named_and_scored_again(folder, arms, protocol, judges
     again, problems = score_all(protocol, arms[2:3], folder, judges)
     assert [s.values for s in again] == [s.values for s in first]
     assert problems == [f"{path}, line 6 is damaged and left out"]
+
+
+def test_borders_are_where_windows_begin_and_end(protocol, arms):
+    assert borders(protocol, arms[2], 64) == [8, 16, 24, 32, 40, 48, 56]
+    assert borders(replace(protocol, stride_px=14), arms[2], 40) == [14, 16, 24, 30]  # windows at 0, 14 and 24
+    assert borders(protocol, arms[1], 64) == [16, 32, 48]
