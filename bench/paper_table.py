@@ -60,7 +60,11 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         help="any field of bench/protocol.py, \
 such as steps=25 widths_px=[2048,1024] 'guidance={\"end_percent\": 0.2}'",
     )
-    settings.add_argument("--arms", nargs="+", help="make and score these rows only, by the names of their folders")
+    settings.add_argument(
+        "--arms",
+        nargs="+",
+        help="make these rows only, by the names of their folders; the table has every row that there is",
+    )
     where = parser.add_argument_group("where it runs: in this process, unless given")
     where.add_argument(
         "--url",
@@ -175,13 +179,14 @@ def _plain(row: Row) -> dict:
 def run(options: argparse.Namespace) -> str:
     """Make, score and write; the table's text. Raises ValueError and RuntimeError with a sentence for a person."""
     protocol, judges = protocol_of(options), judges_of(options)
-    arms = chosen_arms(protocol, options.arms)
-    settle(protocol, arms, options.out)
+    wanted = chosen_arms(protocol, options.arms)
+    settle(protocol, paper_arms(protocol), options.out)
     if not options.score_only:
         with runners_of(options) as runners:
-            generate(protocol, [reference_set(protocol), *arms], options.out, runners)
+            generate(protocol, [reference_set(protocol), *wanted], options.out, runners)
             if options.time:
-                measure(protocol, arms, options.out, runners[0], options.time)
+                measure(protocol, wanted, options.out, runners[0], options.time)
+    arms = [arm for arm in paper_arms(protocol) if (options.out / "pictures" / arm.name).is_dir()]
     scores, problems = score_all(protocol, arms, options.out, judges)
     for problem in problems[:SAID_PROBLEMS]:
         print(f"left out: {problem}", file=sys.stderr)
