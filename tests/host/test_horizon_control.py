@@ -1,13 +1,16 @@
 """The demo world's ControlNet in the host: its own loader takes the file, and a guided panorama follows a drawing."""
 
 import shutil
+from dataclasses import dataclass, replace
+from pathlib import Path
 
 import pytest
 import torch
 
 from bench.control_table import add_control, arms_of
-from bench.generate import graph_of
+from bench.graphs import graph_of
 from bench.horizons import horizon
+from bench.protocol import DEMO
 from demo.judge import load_judge, times_of_day
 from demo.palettes import BIOMES, TIMES
 from demo.pipeline import load_demo
@@ -62,11 +65,21 @@ def own_error() -> float:
     return float(torch.stack(errors).mean())
 
 
+@dataclass(frozen=True)
+class InputFolder:
+    """What ``add_control`` needs of a runner."""
+
+    folder: Path
+
+    def upload(self, name: str, data: bytes) -> None:
+        (self.folder / name).write_bytes(data)
+
+
 def made(run_graph, host, arm, seed: int) -> torch.Tensor:
-    """The panorama [3, 128, 768] of the demo graph with fewer steps."""
-    changes = {arm.method: {"steps": STEPS}}
-    run = run_graph(graph_of(arm, seed, host.base / "input", changes, add_control))
-    return run.outputs[f"{arm.method}_image"][0][0].movedim(-1, 0)
+    """The panorama [3, 128, 768] of the demo's protocol with fewer steps."""
+    graph = graph_of(replace(DEMO, steps=STEPS), arm, seed)
+    add_control(graph, arm, seed, InputFolder(host.base / "input"))
+    return run_graph(graph).outputs["image"][0][0].movedim(-1, 0)
 
 
 def coherence_of(panoramas: list[torch.Tensor]) -> float:
