@@ -111,12 +111,13 @@ class Row:
     each: dict[str, dict[int, float]] = field(default_factory=dict)
 
 
-def figures(protocol: Protocol, arms: Iterable[Arm], scores: Iterable[Score], standardise: bool) -> list[Row]:
+def figures(protocol: Protocol, arms: Sequence[Arm], scores: Iterable[Score], standardise: bool) -> list[Row]:
     """A row for every arm that has scores."""
     series = _collect(protocol, scores, standardise)
     reference = series.pop(REFERENCE, None)
     series = {name: _with_giqa(each, reference) for name, each in series.items()}
-    kept: dict[str, dict[str, Statistic]] = {}
+    baselines = {arm.name: _baseline(protocol, arm) for arm in arms}
+    kept = {name: _set_statistics(series[name], reference) for name in set(baselines.values()) & series.keys()}
     rows = []
     for arm in arms:
         if (own := series.get(arm.name)) is None:
@@ -124,10 +125,7 @@ def figures(protocol: Protocol, arms: Iterable[Arm], scores: Iterable[Score], st
         statistics = kept[arm.name] if arm.name in kept else _set_statistics(own, reference)
         each = {key: dict(zip(own.seeds, values.tolist(), strict=True)) for key, values in own.values.items()}
         row = Row(arm, len(own.seeds), _by_prompt(own, reference), _intervals(own, statistics), each=each)
-        name = _baseline(protocol, arm)
-        if name in series and arm.name != name:
-            if name not in kept:  # many rows share it, and it takes time
-                kept[name] = _set_statistics(series[name], reference)
+        if (name := baselines[arm.name]) in kept and name != arm.name:
             row = replace(row, change=_changes(own, statistics, series[name], kept[name]))
         rows.append(row)
     return rows
