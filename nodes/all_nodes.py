@@ -12,6 +12,7 @@ from .panorama_sampler import PanoramaSampler
 from .perceptual_loader import LoadPerceptualModel
 from .region_prompts import RegionPrompts
 from .sampler import SyncDiffusionSampler
+from .spectrum import LatentSpectrum
 from .tiler import WindowTiler
 from .window_prompts import WindowPrompts
 
@@ -25,6 +26,7 @@ NODES: list[type[io.ComfyNode]] = [
     ApplyWindows,
     PanoramaDecode,
     LoadPerceptualModel,
+    LatentSpectrum,
     LoadDemoModel,
     PanoramaCoherence,
     ComparePanoramas,

@@ -12,3 +12,6 @@ Guidance = io.Custom("SYNCDIFFUSION_GUIDANCE")
 
 Perceptual = io.Custom("SYNCDIFFUSION_PERCEPTUAL")
 """A ``PerceptualModel``."""
+
+Spectrum = io.Custom("SYNCDIFFUSION_SPECTRUM")
+"""A core ``Spectrum`` of a model's latents."""
