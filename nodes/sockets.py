@@ -13,5 +13,8 @@ Guidance = io.Custom("SYNCDIFFUSION_GUIDANCE")
 Perceptual = io.Custom("SYNCDIFFUSION_PERCEPTUAL")
 """A ``PerceptualModel``."""
 
+Savings = io.Custom("SYNCDIFFUSION_SAVINGS")
+"""A ``Savings``."""
+
 Spectrum = io.Custom("SYNCDIFFUSION_SPECTRUM")
 """A core ``Spectrum`` of a model's latents."""
