@@ -8,6 +8,7 @@ import torch
 from safetensors.torch import save_file
 
 from syncdiffusion_core.denoiser import Rows
+from syncdiffusion_core.guidance import PerceptualGuidance
 from syncdiffusion_core.process import rectified_flow, variance_exploding, variance_preserving
 from syncdiffusion_core.pullbacks import Gradient, ImagePrior, ThroughModel, decoder_only, forward_only, make_pullback
 from syncdiffusion_core.spectrum import (
@@ -20,6 +21,7 @@ from syncdiffusion_core.spectrum import (
     save_spectrum,
     wrong_spectra,
 )
+from syncdiffusion_core.views.windows import WindowLayout
 
 VE, FLOW, EDM, VP = variance_exploding(), rectified_flow(), variance_exploding(sigma_data=0.5), variance_preserving()
 LAW = Spectrum((0.004, 0.02, 0.1, 0.5), (0.02, 0.05, 0.1, 0.3))
@@ -322,6 +324,45 @@ def test_a_spectrum_of_another_model_is_refused():
         ValueError, match="it has 4 channels and the model's latent has 16; measure one with this model"
     ):
         ImagePrior(LAW)(None, VE, g, 2.0, Rows.grid(1, (0,)), g, g)
+
+
+# Guided.
+
+
+def guided(x, n, denoiser=toys.eps_denoiser, **options):
+    """Moves [V, N, ...] of five windows of 8x8 under the image prior."""
+    options = {"gradient": Gradient.IMAGE_PRIOR, **options}
+    guidance = PerceptualGuidance(toys.smooth_decode, toys.ToyDistance(), [2000.0], **options)
+    windows = WindowLayout(8, 8, 4, 8).resolve((8, 24), 1)
+    return (guidance(windows, x, 0, 3.0, n, denoiser, VE)[0] - x).unflatten(0, (len(windows), n))
+
+
+def sample_k_of(k):
+    """The toy model as sample k of a batch sees it."""
+    return lambda x, sigma, rows: toys.eps_denoiser(x, sigma, Rows((k,) * len(rows), rows.views))
+
+
+@pytest.mark.parametrize(
+    "options", [{}, {"spectrum": LAW}, {"spectrum_source": SpectrumSource.ONLINE, "first_pass_batch": 2}]
+)
+def test_a_guided_step_does_not_depend_on_its_batches(options):
+    """Nor does a sample on its companions, whatever the spectrum comes from."""
+    n = 2
+    x = 3 * toys.randn(5 * n, 4, 8, 8)
+    together = guided(x, n, batch_size=3, **options)
+    torch.testing.assert_close(guided(x, n, **options), together)
+    for k in range(n):
+        own = guided(x.unflatten(0, (5, n))[:, k], 1, sample_k_of(k), **options)
+        torch.testing.assert_close(own[:, 0], together[:, k])
+
+
+def test_the_source_of_the_spectrum_reaches_the_moves():
+    x = 3 * toys.randn(5, 4, 8, 8)
+    fixed, given, own = (
+        guided(x, 1, **options) for options in ({}, {"spectrum": LAW}, {"spectrum_source": SpectrumSource.ONLINE})
+    )
+    assert (fixed - given).abs().max() > 1e-3 * fixed.abs().max()
+    assert (fixed - own).abs().max() > 1e-3 * fixed.abs().max()
 
 
 # Files.
