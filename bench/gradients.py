@@ -12,8 +12,9 @@ from __future__ import annotations
 import argparse
 import copy
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import product
 from pathlib import Path
 
 import torch
@@ -36,10 +37,10 @@ from syncdiffusion_core.views.view_set import aggregate
 from syncdiffusion_core.views.windows import WindowLayout
 
 RESULTS = Path(__file__).parent / "results" / "gradients"
-SEEDS, FIRST_SCENE, SCENES = range(700_000, 700_008), 21_600_000, 100
+SEEDS, FIRST_SCENE, SCENES = range(700_000, 700_008), 21_600_000, 40
 CFGS, STEPS = (1.0, 3.0, 7.5), 25
-LEVELS = (0, 2, 4, 7, 13)
-"""Steps of the schedule at which gradients are taken; guidance acts in the first fifth, which is five."""
+EARLY, LATE = (0, 2, 4), (7, 13)
+"""Steps at which gradients are taken: those that guidance acts in, the first fifth, for all seeds first."""
 DIFFERENCES = (0.01, 0.03, 0.1, 0.3)
 CANVAS, WINDOW, STRIDE = (16, 64), 16, 8  # cells of 8 px
 MOVING = (0, -1)
@@ -75,14 +76,14 @@ class Study:
         return lambda x, sigma, rows: conditions(x, sigma, rows.samples)
 
     @torch.no_grad()
-    def states(self, seed: int, cfg: float) -> Iterator[tuple[int, State]]:
-        """MultiDiffusion without guidance: (step, state) at each of the levels."""
+    def states(self, seed: int, cfg: float, steps: Sequence[int]) -> Iterator[tuple[int, State]]:
+        """MultiDiffusion without guidance: (step, state) at each of the steps."""
         denoiser, sigmas = self.denoiser(self.model, seed, cfg), official_sigmas(STEPS)
         canvas = sigmas[0] * torch.randn(1, 4, *CANVAS, generator=torch.manual_seed(seed))
-        for step, sigma in enumerate(sigmas[: max(LEVELS) + 1]):
+        for step, sigma in enumerate(sigmas[: max(steps) + 1]):
             x = self.windows.project(canvas)
             x0 = denoise_views(denoiser, x, sigma, 1, len(self.windows))
-            if step in LEVELS:
+            if step in steps:
                 yield step, State(sigma, x, x0)
             canvas = aggregate(self.windows, VE.step(x, x0, sigma, sigmas[step + 1]))
 
@@ -167,20 +168,21 @@ def measured_spectrum(model: DemoModel) -> Spectrum:
 def run(journal: Journal, seeds: range) -> None:
     """Measure what the journal lacks."""
     done = {(row["seed"], row["cfg"], row["step"]) for row in journal}
-    todo = [(s, cfg) for s in seeds for cfg in CFGS if any((s, cfg, step) not in done for step in LEVELS)]
+    todo = []
+    for part, seed, cfg in product((EARLY, LATE), seeds, CFGS):
+        steps = [step for step in part if (seed, cfg, step) not in done]
+        todo += [(seed, cfg, steps)] if steps else []
     if not todo:
         return
     model = load_demo()
     study = Study(model, measured_spectrum(model))
-    for seed, cfg in todo:
+    for seed, cfg, steps in todo:
         started = time.monotonic()
-        for step, state in study.states(seed, cfg):
-            if (seed, cfg, step) not in done:
-                figures = study.measure(state, seed, cfg)
-                journal.append(
-                    {"seed": seed, "cfg": cfg, "step": step, "sigma": round(state.sigma, 4), "figures": figures}
-                )
-        print(f"seed {seed}, CFG {cfg:g}: {time.monotonic() - started:.0f} s", flush=True)
+        for step, state in study.states(seed, cfg, steps):
+            figures = study.measure(state, seed, cfg)
+            row = {"seed": seed, "cfg": cfg, "step": step, "sigma": round(state.sigma, 4), "figures": figures}
+            journal.append(row)
+        print(f"seed {seed}, CFG {cfg:g}, steps {steps}: {time.monotonic() - started:.0f} s", flush=True)
 
 
 def main() -> None:

@@ -81,8 +81,8 @@ def test_what_is_there_is_not_measured_again(tmp_path, monkeypatch):
         def __init__(self, model, spectrum):
             pass
 
-        def states(self, seed, cfg):
-            for step in gradients.LEVELS:
+        def states(self, seed, cfg, steps):
+            for step in steps:
                 yield step, gradients.State(1.0 + step, None, None)
 
         def measure(self, state, seed, cfg):
@@ -95,7 +95,7 @@ def test_what_is_there_is_not_measured_again(tmp_path, monkeypatch):
     path = tmp_path / "runs.jsonl"
     gradients.run(Journal(path), range(2))
     whole = list(Journal(path))
-    assert len(measured) == len(whole) == 2 * len(gradients.CFGS) * len(gradients.LEVELS)
+    assert len(measured) == len(whole) == 2 * len(gradients.CFGS) * len(gradients.EARLY + gradients.LATE)
     lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
     path.write_text("".join(lines[:5]) + lines[5][:10], encoding="utf-8")  # killed in its sixth line
     measured.clear()
