@@ -13,6 +13,7 @@ from .perceptual_loader import LoadPerceptualModel
 from .region_prompts import RegionPrompts
 from .sampler import SyncDiffusionSampler
 from .savings import GuidanceSavings
+from .spectrum import LatentSpectrum
 from .tiler import WindowTiler
 from .window_prompts import WindowPrompts
 
@@ -27,6 +28,7 @@ NODES: list[type[io.ComfyNode]] = [
     ApplyWindows,
     PanoramaDecode,
     LoadPerceptualModel,
+    LatentSpectrum,
     LoadDemoModel,
     PanoramaCoherence,
     ComparePanoramas,
