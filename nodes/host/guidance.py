@@ -54,7 +54,7 @@ class HostGuidance:
         if not self.guides(step):
             return views
         with outside_inference():
-            inputs = (normal_tensor(views), step, sigma, n_samples, denoiser, process)
+            inputs = (normal_tensor(views), step, sigma, n_samples, denoiser.alone, process)
             try:
                 return self._guidance(*inputs)
             except MissingBackward as error:
