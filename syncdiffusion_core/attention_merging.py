@@ -5,63 +5,53 @@ Panoramas", ECCV 2024. Before a self-attention the tokens of all windows are put
 windows overlap; every token of the canvas attends to every other; the result goes back to the windows. Queries, keys
 and values are linear in the normalised hidden state, so its mean is theirs.
 
-Convention: tokens of a window are its places in rows from the top left. A batch holds branches (the conditions of
-CFG) one after the other; in each, rows are view-major, sample-minor.
+Convention: a token of a UNet stands for a square of 1, 2, 4 or 8 latent cells a side, and is where that square
+begins. Attention does not know places, only which tokens are the same: those of windows that lie parts of a token
+apart stay tokens of their own beside each other, and all look at all. Tokens of a window are in rows from the top
+left. A batch holds branches (the conditions of CFG) one after the other; in each, rows are view-major, sample-minor.
 """
 
 import torch
 from torch import Tensor
 
-from .views.view_set import aggregate
+from .blending import window_weight
 from .views.windows import Windows
 
 
 class MergedTokens:
-    """The two maps between the windows' tokens and the canvas's, for one attention layer.
+    """The two maps between the windows' tokens and the canvas's T, for one attention layer.
 
     Windows count in the mean as they do in the picture: by their blend.
     """
 
     def __init__(self, windows: Windows, layer: tuple[int, int], n_samples: int) -> None:
-        """windows: all of a step, in latent cells. layer: (height, width) of a window in the layer's tokens.
-
-        Raises ValueError where the tokens of windows do not coincide; see ``windows_of_tokens``.
-        """
-        self._windows, self._n_samples = windows_of_tokens(windows, layer), n_samples
+        """windows: all of a step, in latent cells. layer: (height, width) of a window in the layer's tokens."""
+        (height, width), cells = windows.canvas, cells_of_a_token(windows, layer)
+        tops, lefts = torch.tensor(windows.origins).unbind(1)
+        rows = (tops[:, None] + cells * torch.arange(layer[0])) % height  # [V, h]
+        columns = (lefts[:, None] + cells * torch.arange(layer[1])) % width  # [V, w]
+        places = rows[:, :, None] * width + columns[:, None, :]  # [V, h, w]
+        found, self._index = places.flatten().unique(return_inverse=True)  # [T], [V*h*w]
+        self._weight = window_weight(windows.blend, *layer).flatten().repeat(len(windows))  # [V*h*w]
+        self._count, self._n_views, self._n_samples = len(found), len(windows), n_samples
 
     def merge(self, tokens: Tensor) -> Tensor:
-        """Of the windows [K*V*N, h*w, C], K branches and N samples -> of the canvas [K*N, H*W, C]."""
-        by_view = tokens.unflatten(0, (-1, len(self._windows), self._n_samples)).transpose(0, 1)  # [V, K, N, h*w, C]
-        views = by_view.flatten(0, 2).transpose(1, 2).unflatten(-1, self._windows.window)  # [V*K*N, C, h, w]
-        return aggregate(self._windows, views).flatten(2).transpose(1, 2).to(tokens.dtype)
+        """Of the windows [K*V*N, h*w, C], K branches and N samples -> of the canvas [K*N, T, C].
+
+        Sums are kept in float32 at least.
+        """
+        dtype = torch.promote_types(tokens.dtype, torch.float32)
+        index, weight = self._index.to(tokens.device), self._weight.to(tokens.device, dtype)
+        stacked = tokens.unflatten(0, (-1, self._n_views, self._n_samples)).transpose(1, 2).flatten(2, 3).flatten(0, 1)
+        total = torch.zeros(len(stacked), self._count, tokens.shape[-1], dtype=dtype, device=tokens.device)
+        total.index_add_(1, index, stacked.to(dtype) * weight[:, None])
+        share = torch.zeros(self._count, dtype=dtype, device=tokens.device).index_add_(0, index, weight)
+        return (total / share[:, None]).to(tokens.dtype)
 
     def split(self, tokens: Tensor) -> Tensor:
-        """Of the canvas [K*N, H*W, C] -> of the windows [K*V*N, h*w, C]."""
-        canvas = tokens.transpose(1, 2).unflatten(-1, self._windows.canvas)  # [K*N, C, H, W]
-        views = self._windows.project(canvas).flatten(2).transpose(1, 2)  # [V*K*N, h*w, C]
-        return views.unflatten(0, (len(self._windows), -1, self._n_samples)).transpose(0, 1).flatten(0, 2)
-
-
-def windows_of_tokens(windows: Windows, layer: tuple[int, int]) -> Windows:
-    """The windows in an attention layer's tokens; layer: (height, width) of one of them there.
-
-    A token of a UNet stands for a square of 1, 2, 4 or 8 latent cells a side. Attention does not know places, only
-    which tokens are the same, so windows may start anywhere as long as they lie whole tokens apart. Raises ValueError
-    where they do not: their tokens would be of places that overlap in part.
-    """
-    cells = cells_of_a_token(windows, layer)
-    start = windows.origins[0]
-    apart = {origin[axis] - start[axis] for origin in windows.origins for axis in (0, 1)}
-    if any(length % cells for length in (*apart, *windows.window, *windows.canvas)):
-        raise ValueError(
-            f"windows: a layer of this model's attention has one token for {cells}x{cells} latent cells, so that "
-            "merging needs windows, distances between them and a canvas in multiples of it; got windows of "
-            f"{_size(windows.window)} cells at (top, left) {_listed(windows.origins)} on {_size(windows.canvas)}; "
-            f"make width, height, strides and canvas multiples of {cells} cells ({8 * cells} px where a cell is 8 px)"
-        )
-    origins = tuple(((top - start[0]) // cells, (left - start[1]) // cells) for top, left in windows.origins)
-    height, width = (length // cells for length in windows.canvas)
-    return Windows((height, width), layer, origins, windows.blend)
+        """Of the canvas [K*N, T, C] -> of the windows [K*V*N, h*w, C]."""
+        rows = tokens[:, self._index.to(tokens.device)].unflatten(1, (self._n_views, -1))  # [K*N, V, h*w, C]
+        return rows.unflatten(0, (-1, self._n_samples)).transpose(1, 2).flatten(0, 2)
 
 
 def cells_of_a_token(windows: Windows, layer: tuple[int, int]) -> int:
@@ -78,12 +68,3 @@ def cells_of_a_token(windows: Windows, layer: tuple[int, int]) -> int:
 def covers(windows: Windows) -> bool:
     """Whether the windows leave no cell of the canvas out."""
     return bool(torch.all(windows.coverage() > 0))
-
-
-def _size(size: tuple[int, int]) -> str:
-    return f"{size[0]}x{size[1]}"
-
-
-def _listed(origins: tuple[tuple[int, int], ...]) -> str:
-    named = ", ".join(map(str, origins[:4]))
-    return f"{named}, …, {origins[-1]}" if len(origins) > 5 else ", ".join(map(str, origins))

@@ -1,14 +1,13 @@
 """Attention over the canvas's tokens: what the windows' tokens become, and what one attention makes of them."""
 
 import random
-import re
 
 import core_toys as toys
 import pytest
 import torch
 import torch.nn.functional as F
 
-from syncdiffusion_core.attention_merging import MergedTokens, covers, windows_of_tokens
+from syncdiffusion_core.attention_merging import MergedTokens, cells_of_a_token, covers
 from syncdiffusion_core.blending import Blend, window_weight
 from syncdiffusion_core.views.windows import WindowLayout, Windows, full_canvas
 
@@ -28,12 +27,13 @@ def layer(hidden: torch.Tensor, seed: int = 0) -> torch.Tensor:
 
 
 def random_case(seed: int) -> tuple[Windows, int]:
-    """Windows whose places fit tokens of so many cells."""
+    """Windows and cells of a token; half of the cases have windows that lie parts of a token apart."""
     dice = random.Random(seed)
     cells = dice.choice([1, 2, 4])
+    step = dice.choice([1, cells])
     window = [cells * dice.randint(1, 3) for _ in range(2)]
-    stride = [cells * dice.randint(1, side // cells) for side in window]
-    canvas = tuple(side + cells * dice.randint(0, 4) for side in window)
+    stride = [step * dice.randint(1, side // step) for side in window]
+    canvas = tuple(side + step * dice.randint(0, 6) for side in window)
     wrap = (dice.random() < 0.5, dice.random() < 0.5)
     layout = WindowLayout(window[1], window[0], stride[1], stride[0], wrap[1], wrap[0], dice.choice(list(Blend)))
     return layout.resolve(canvas, 1), cells
@@ -43,51 +43,43 @@ def tokens_of(windows: Windows, cells: int) -> tuple[int, int]:
     return windows.window[0] // cells, windows.window[1] // cells
 
 
-def token_at(windows: Windows, cells: int, view: int, row: int, column: int) -> tuple[int, int]:
-    """Place on the canvas, in tokens, of a token of a window."""
-    places = zip(windows.origins[view], (row, column), windows.canvas, strict=True)
-    top, left = ((origin + cells * own) % side // cells for origin, own, side in places)
-    return top, left
+def places(windows: Windows, cells: int) -> list[list[tuple[int, int]]]:
+    """For each window, the cell of the canvas where each of its tokens begins."""
+    (h, w), (height, width) = tokens_of(windows, cells), windows.canvas
+    inside = [(cells * row, cells * column) for row in range(h) for column in range(w)]
+    return [[((top + y) % height, (left + x) % width) for y, x in inside] for top, left in windows.origins]
 
 
-@pytest.mark.parametrize("seed", range(40))
-def test_each_token_of_the_canvas_is_the_weighted_mean_of_the_windows_there(seed):
+@pytest.mark.parametrize("seed", range(60))
+def test_tokens_at_one_place_become_their_weighted_mean(seed):
     """Against a slow oracle, token by token; two branches of three samples."""
     windows, cells = random_case(seed)
-    h, w = tokens_of(windows, cells)
-    branches, samples, count = 2, 3, len(windows)
-    tokens = toys.randn(branches * count * samples, h * w, WIDTH, seed=seed)
-    merged = MergedTokens(windows, (h, w), samples).merge(tokens)
-    height, width = (side // cells for side in windows.canvas)
-    weight = window_weight(windows.blend, h, w).double()
-    total = torch.zeros(branches, samples, height, width, WIDTH, dtype=torch.float64)
-    weights = torch.zeros(height, width, dtype=torch.float64)
-    by_place = tokens.reshape(branches, count, samples, h, w, WIDTH)
-    for view in range(count):
-        for row in range(h):
-            for column in range(w):
-                place = token_at(windows, cells, view, row, column)
-                total[(..., *place, slice(None))] += weight[row, column] * by_place[:, view, :, row, column]
-                weights[place] += weight[row, column]
-    expected = (total / weights[..., None]).reshape(branches * samples, height * width, WIDTH)
+    branches, samples, layer_size = 2, 3, tokens_of(windows, cells)
+    weight = window_weight(windows.blend, *layer_size).double().flatten().tolist()
+    tokens = toys.randn(branches, len(windows), samples, len(weight), WIDTH, seed=seed)
+    merged = MergedTokens(windows, layer_size, samples).merge(tokens.flatten(0, 2))
+    at: dict[tuple[int, int], list[tuple[int, int]]] = {}
+    for view, own in enumerate(places(windows, cells)):
+        for token, place in enumerate(own):
+            at.setdefault(place, []).append((view, token))
+    means = []
+    for place in sorted(at):
+        shares = [weight[token] for _, token in at[place]]
+        parts = [share * tokens[:, view, :, token] for share, (view, token) in zip(shares, at[place], strict=True)]
+        means.append(sum(parts) / sum(shares))
+    expected = torch.stack(means, dim=2).flatten(0, 1)
     torch.testing.assert_close(merged, expected, rtol=0, atol=1e-6)  # weights are float32
 
 
-@pytest.mark.parametrize("seed", range(40))
-def test_split_gives_each_window_its_place_of_the_canvas(seed):
+@pytest.mark.parametrize("seed", range(60))
+def test_split_gives_each_window_its_tokens(seed):
     windows, cells = random_case(seed)
-    h, w = tokens_of(windows, cells)
-    branches, samples = 2, 3
-    height, width = (side // cells for side in windows.canvas)
-    canvas = toys.randn(branches * samples, height * width, WIDTH, seed=seed)
-    split = MergedTokens(windows, (h, w), samples).split(canvas)
-    by_place = canvas.reshape(branches, samples, height, width, WIDTH)
-    rows = split.reshape(branches, len(windows), samples, h, w, WIDTH)
-    for view in range(len(windows)):
-        for row in range(h):
-            for column in range(w):
-                place = token_at(windows, cells, view, row, column)
-                assert torch.equal(rows[:, view, :, row, column], by_place[(..., *place, slice(None))])
+    branches, samples, own = 2, 3, places(windows, cells)
+    order = sorted({place for window in own for place in window})
+    canvas = toys.randn(branches, samples, len(order), WIDTH, seed=seed)
+    split = MergedTokens(windows, tokens_of(windows, cells), samples).split(canvas.flatten(0, 1))
+    expected = torch.stack([canvas[:, :, [order.index(place) for place in window]] for window in own], dim=1)
+    assert torch.equal(split, expected.flatten(0, 2))
 
 
 @pytest.mark.parametrize("seed", range(20))
@@ -95,7 +87,8 @@ def test_windows_that_agree_are_left_as_they_are(seed):
     """split, then merge, is the identity on the canvas."""
     windows, cells = random_case(seed)
     tokens = MergedTokens(windows, tokens_of(windows, cells), 2)
-    canvas = toys.randn(4, windows.canvas[0] * windows.canvas[1] // cells**2, WIDTH, seed=seed)
+    count = len({place for window in places(windows, cells) for place in window})
+    canvas = toys.randn(4, count, WIDTH, seed=seed)
     torch.testing.assert_close(tokens.merge(tokens.split(canvas)), canvas, rtol=0, atol=1e-12)
 
 
@@ -144,29 +137,25 @@ def test_half_precision_is_summed_in_float32_and_given_back():
     assert torch.equal(merged, tokens.merge(hidden.float()).half())
 
 
+def test_windows_parts_of_a_token_apart_keep_their_tokens_and_look_at_each_other():
+    """Tokens of 2x2 cells, windows 1 cell apart: torch's attention to the keys of both, none averaged."""
+    windows = WindowLayout(4, 4, 1, 4).resolve((4, 5), 1)
+    hidden = toys.randn(2, 4, WIDTH, seed=7)
+    tokens = MergedTokens(windows, (2, 2), 1)
+    merged = tokens.merge(hidden)
+    assert merged.shape == (1, 8, WIDTH)
+    ours = tokens.split(layer(merged))
+    q, k, v = (hidden @ m for m in toys.randn(3, WIDTH, WIDTH, seed=0))
+    torch.testing.assert_close(ours, attend(q, *(torch.cat([*t])[None].expand(2, -1, -1) for t in (k, v))))
+
+
 @pytest.mark.parametrize(
-    ("window", "stride", "canvas", "wrap"),
-    [((4, 4), 2, (4, 8), False), ((6, 6), 4, (6, 14), False), ((4, 4), 4, (4, 10), True), ((4, 4), 4, (4, 10), False)],
+    ("window", "layer_size", "cells"),
+    [((8, 8), (8, 8), 1), ((8, 12), (2, 3), 4), ((15, 9), (4, 3), 4), ((6, 6), (2, 2), 4)],
 )
-def test_windows_between_tokens_are_refused(window, stride, canvas, wrap):
-    windows = WindowLayout(window[1], window[0], stride, stride, wrap).resolve(canvas, 1)
-    side = -(-window[0] // 4)
-    with pytest.raises(ValueError, match="one token for 4x4 latent cells") as error:
-        windows_of_tokens(windows, (side, side))
-    assert re.search(r"got windows of .* cells at .*; make .* multiples of 4 cells \(32 px", str(error.value))
-
-
-def test_the_message_lists_a_few_of_many_windows():
-    windows = WindowLayout(4, 4, 1, 4).resolve((4, 12), 1)
-    with pytest.raises(ValueError, match=r"\(0, 0\), \(0, 1\), \(0, 2\), \(0, 3\), …, \(0, 8\) on 4x12"):
-        windows_of_tokens(windows, (2, 2))
-
-
-def test_windows_of_tokens_in_numbers():
-    windows = WindowLayout(8, 8, 4, 8, blend=Blend.FEATHERED).resolve((8, 16), 1)
-    found = windows_of_tokens(windows, (2, 2))
-    assert (found.canvas, found.window, found.blend) == ((2, 4), (2, 2), Blend.FEATHERED)
-    assert found.origins == ((0, 0), (0, 1), (0, 2))
+def test_cells_of_a_token(window, layer_size, cells):
+    """Sides that a UNet has halved, odd ones rounded up."""
+    assert cells_of_a_token(full_canvas(window), layer_size) == cells
 
 
 def test_covers():

@@ -273,14 +273,27 @@ class TestRefused:
         with pytest.raises(ValueError, match="got 128 tokens to look at for 64"):
             sample("sampler", merging(model))
 
-    def test_windows_between_tokens(self, merging, models, panorama, windows):
-        with pytest.raises(ValueError, match="one token for 2x2 latent cells, .* multiples of 2 cells"):
-            panorama(merging(models["eps"]), windows(64, 24))
-
     def test_windows_one_after_the_other(self, merging, models, panorama, windows):
         algorithm = "sequential (Blended Latent Diffusion)"
         with pytest.raises(ValueError, match="do not cover it; .* another algorithm than 'sequential'"):
             panorama(merging(models["eps"]), windows(64, 32), algorithm=algorithm)
+
+
+def test_windows_parts_of_a_token_apart(merging, models, panorama, windows, attended):
+    """Strides of 3 cells, and a halved layer: its windows' tokens begin at 24 cells of each row but one."""
+    model, seen = attended(merging(models["eps"]))
+    assert panorama(model, windows(64, 24), steps=1)[0]["samples"].isfinite().all()
+    lefts = [0, 3, 6, 9, 12, 15, 16]
+    columns = {left + 2 * k for left in lefts for k in range(4)}
+    assert {tokens for _, tokens in seen} == {192, 4 * len(columns)}
+
+
+def test_grids_that_move(merging, models, panorama, windows):
+    """Rolled windows hardly overlap: attention is all that joins them in a step."""
+    layout = windows(64, 32, grid="rolled")
+    merged = panorama(merging(models["eps"]), layout)[0]["samples"]
+    assert merged.isfinite().all()
+    assert not torch.allclose(merged, panorama(models["eps"], layout)[0]["samples"])
 
 
 def test_sdxl(merging, small, sample, attended):
