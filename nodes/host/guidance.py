@@ -64,7 +64,7 @@ class HostGuidance:
         if not self.guides(step):
             return views, None
         with outside_inference():
-            inputs = (view_set, normal_tensor(views), step, sigma, n_samples, denoiser, process)
+            inputs = (view_set, normal_tensor(views), step, sigma, n_samples, denoiser.alone, process)
             try:
                 return self._guidance(*inputs)
             except MissingBackward as error:
