@@ -170,6 +170,8 @@ class _Run:
             where=self._where(settings.mask),
             guided=savings.guided,
             second_pass=savings.second_pass,
+            spectrum=settings.spectrum,
+            spectrum_source=settings.spectrum_source,
             report=partial(_report, self.plan.on_trace),
         )
         return HostGuidance(guidance)
