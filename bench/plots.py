@@ -8,9 +8,11 @@ from pathlib import Path
 
 from bench.arms import SINGLE, UNGUIDED
 from bench.figures import Column, Row
+from bench.frontier_tables import Frontier
 from bench.judges import INTRA_LPIPS
 
 BLUE, GREY = "#2a6f97", "#777777"
+AGREE = "agree"
 
 
 def plot_weights(rows: Sequence[Row], columns: Sequence[Column], path: Path) -> None:
@@ -55,6 +57,34 @@ def plot_times(rows: Sequence[Row], seconds: Mapping[str, float], path: Path) ->
     axis.minorticks_off()
     axis.set_xlabel("time, times MultiDiffusion's")
     axis.set_ylabel(f"{INTRA_LPIPS} ↓")
+    _save(plt, figure, path)
+
+
+def plot_frontier(frontier: Frontier, main: Sequence[str], path: Path) -> None:
+    """Label agreement against time in MultiDiffusions, on a log axis; the main rows with their intervals."""
+    plt = _pyplot()
+    points = [(frontier.time(row.arm.name, UNGUIDED), row) for row in frontier.rows if AGREE in row.interval]
+    points = [(x, row) for x, row in points if x is not None]
+    if not points:
+        return
+    figure, axis = plt.subplots(figsize=(8.4, 5.4))
+    for x, row in points:
+        mean, low, high = row.interval[AGREE]
+        if row.arm.name in main:
+            axis.errorbar(x, mean, [[mean - low], [high - mean]], marker="o", color=BLUE, capsize=3, zorder=3)
+        else:
+            axis.plot(x, mean, marker=".", color=GREY)
+        size, colour = (9, BLUE) if row.arm.name in main else (6, GREY)
+        place = {"textcoords": "offset points", "xytext": (5, 4), "fontsize": size, "color": colour}
+        axis.annotate(row.arm.title, (x, mean), **place)
+    axis.axvline(1, color=GREY, linestyle="--", linewidth=1)
+    axis.set_xscale("log")
+    times = [x for x, _ in points]
+    powers = range(math.floor(math.log2(min(times))), math.ceil(math.log2(max(times))) + 1)
+    axis.set_xticks([2.0**k for k in powers], [f"{2.0**k:g}" for k in powers])
+    axis.minorticks_off()
+    axis.set_xlabel("time, times MultiDiffusion's")
+    axis.set_ylabel("windows at the majority's label ↑")
     _save(plt, figure, path)
 
 
