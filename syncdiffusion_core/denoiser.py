@@ -1,6 +1,6 @@
 """What the core asks of a model: one callable, whatever its parameterisation."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple, Protocol
 
 import torch
@@ -63,15 +63,23 @@ def batches(view_count: int, size: int) -> Iterator[tuple[tuple[int, ...], int]]
         yield views + (views[-1],) * (size - len(views)), len(views)
 
 
-def denoise_views(denoiser: Denoiser, x: Tensor, sigma: float, n_samples: int, batch_size: int) -> Tensor:
+def denoise_views(
+    denoiser: Denoiser,
+    x: Tensor,
+    sigma: float,
+    n_samples: int,
+    batch_size: int,
+    names: Sequence[int] | None = None,
+) -> Tensor:
     """Denoise all views, ``batch_size`` of them per model call.
 
-    x [V*N, C, h, w], view-major -> x0 of the same shape.
+    x [V*N, C, h, w], view-major -> x0 of the same shape. names: what the rows call the views, 0 to V-1 without.
     """
     n_views = x.shape[0] // n_samples
+    names = range(n_views) if names is None else names
     by_view = x.unflatten(0, (n_views, n_samples))  # [V, N, C, h, w]
     parts = []
     for views, real in batches(n_views, batch_size):
-        x0 = denoiser(by_view[list(views)].flatten(0, 1), sigma, Rows.grid(n_samples, views))
-        parts.append(x0[: real * n_samples])
+        rows = Rows.grid(n_samples, tuple(names[view] for view in views))
+        parts.append(denoiser(by_view[list(views)].flatten(0, 1), sigma, rows)[: real * n_samples])
     return torch.cat(parts)

@@ -12,9 +12,11 @@ from ...syncdiffusion_core.guidance import PerceptualGuidance
 from ...syncdiffusion_core.process import NoiseProcess
 from ...syncdiffusion_core.pullbacks import Gradient, MissingBackward
 from ...syncdiffusion_core.schedule import GuidanceSchedule
+from ...syncdiffusion_core.views.view_set import ViewSet
 from .gradients import has_backward, normal_tensor, outside_inference
 from .perceptual import PerceptualModel
 from .progress import say
+from .savings import PRESETS, Preset, Savings
 
 COMPILED = "torch_compile_kwargs"
 """Where the host's compiling node notes on a model's options what it has done."""
@@ -25,7 +27,7 @@ class GuidanceSettings:
     """Perceptual guidance as a user gives it.
 
     vae: the host's VAE, None for models of pixels. max_move: see PerceptualGuidance. mask: where it acts, a MASK
-    [B, H, W] of any size, B samples or 1; None for everywhere.
+    [B, H, W] of any size, B samples or 1; None for everywhere. savings: what of the paper's work is left out.
     """
 
     vae: object | None
@@ -35,6 +37,7 @@ class GuidanceSettings:
     gradient: Gradient
     max_move: float | None
     mask: Tensor | None = None
+    savings: Savings = PRESETS[Preset.REFERENCE]
 
 
 class HostGuidance:
@@ -48,13 +51,20 @@ class HostGuidance:
         return self._guidance.guides(step)
 
     def __call__(
-        self, views: Tensor, step: int, sigma: float, n_samples: int, denoiser: Denoiser, process: NoiseProcess
-    ) -> Tensor:
+        self,
+        view_set: ViewSet,
+        views: Tensor,
+        step: int,
+        sigma: float,
+        n_samples: int,
+        denoiser: Denoiser,
+        process: NoiseProcess,
+    ) -> tuple[Tensor, Tensor | None]:
         """See PerceptualGuidance."""
         if not self.guides(step):
-            return views
+            return views, None
         with outside_inference():
-            inputs = (normal_tensor(views), step, sigma, n_samples, denoiser, process)
+            inputs = (view_set, normal_tensor(views), step, sigma, n_samples, denoiser, process)
             try:
                 return self._guidance(*inputs)
             except MissingBackward as error:
