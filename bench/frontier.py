@@ -21,7 +21,7 @@ from pathlib import Path
 
 from bench.arms import Arm, reference_set
 from bench.figures import figures, further_columns, paper_columns
-from bench.frontier_arms import MAIN, MODE, TILED_DIFFUSION, frontier_arms
+from bench.frontier_arms import HELD_OUT, MAIN, MODE, TILED_DIFFUSION, frontier_arms
 from bench.frontier_tables import Frontier, bound_table, cost_table, frontier_csv, frontier_table
 from bench.generate import generate
 from bench.graphs import graph_of
@@ -53,6 +53,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--out", type=Path, default=RESULTS, help="results folder; what it holds is gone on with")
     parser.add_argument("--only", nargs="+", metavar="ARM", help="make these rows only; the table has all there are")
     parser.add_argument("--seeds", type=int, default=64, help="of the main rows; the others take at most 16 of them")
+    parser.add_argument("--first-seed", type=int, default=HELD_OUT, help="another one to tune on, with another --out")
     parser.add_argument("--references", type=int, default=FRONTIER.references, help="single images to compare with")
     parser.add_argument("--workers", type=int, default=0, help="so many ComfyUIs started to make the panoramas")
     parser.add_argument("--tiled-diffusion", type=Path, metavar="PATH", help="a checkout of ComfyUI-TiledDiffusion")
@@ -124,7 +125,7 @@ def run(options: argparse.Namespace) -> str:
     if options.seeds < 1:
         raise ValueError(f"--seeds: at least 1, got {options.seeds}")
     protocol, judges = replace(FRONTIER, references=options.references), demo_judges()
-    arms = frontier_arms(protocol, options.seeds, tiled_diffusion=True)
+    arms = frontier_arms(protocol, range(options.first_seed, options.first_seed + options.seeds))
     wanted = chosen(arms, options.only)
     if options.tiled_diffusion is None and any(arm.name == TILED_DIFFUSION for arm in wanted):
         wanted = [arm for arm in wanted if arm.name != TILED_DIFFUSION]
@@ -144,9 +145,9 @@ def run(options: argparse.Namespace) -> str:
 
 def profiled(options: argparse.Namespace) -> str:
     """The profile of one row, as text."""
-    [arm] = chosen(frontier_arms(FRONTIER, 1, options.tiled_diffusion is not None), [options.profile])
+    [arm] = chosen(frontier_arms(FRONTIER, range(1)), [options.profile])
     with in_process() as runner:
-        if arm.name == TILED_DIFFUSION:
+        if options.tiled_diffusion is not None:
             runner.load_pack(options.tiled_diffusion)
         if not able(FRONTIER, [arm], runner):
             raise ValueError(f"--profile: {arm.name} cannot run here")

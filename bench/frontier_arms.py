@@ -15,21 +15,21 @@ MODE = "reference_mode"
 BALANCED, FAST = "balanced", "fast"
 MAIN = (UNGUIDED, MODE, BALANCED, FAST)
 """The rows of the claims: on all seeds, in the contact sheet, with intervals in the picture."""
-FIRST_SEED, EXPLORED = 200_000, 16
-"""Seeds that nothing was tuned on; the other rows take the first few of them."""
+HELD_OUT, EXPLORED = 200_000, 16
+"""The first of the seeds that nothing was tuned on; the other rows take the first few of them."""
 
 OPTIONS = {
     "all steps": {"end_percent": 1.0},
     "through the model": {"gradient": "through the model"},
     "forward only": {"gradient": "forward only"},
     "decoder only": {"gradient": "decoder only"},
-    "half": {"end_percent": 0.1},
+    "fewer steps": {"end_percent": 0.1},
 }
 """Widgets of Perceptual Sync Guidance over the reference's, by what the rows below call them."""
 SAVED = {
-    "half": {"keep_dose": True},
+    "part": {"part": 0.4},
     "second pass": {"second_pass": False},
-    "rotating": {"windows_guided": "rotating"},
+    "rotating": {"windows_guided": "rotating, none overlapping"},
     "light": {"decoder": "light decoder"},
     "pooled": {"decoder": "pooled latent"},
     "shrink 2": {"shrink": 2},
@@ -40,25 +40,25 @@ SAVED = {
     "alternating": {"grid": "alternating"},
 }
 """Widgets of Guidance Savings over those that save nothing, by what the rows below call them."""
+PRESETS = {BALANCED: {"preset": "balanced"}, FAST: {"preset": "fast"}}
+"""Widgets of Perceptual Sync Guidance over the reference's: the gradient stays the protocol's."""
 MERGE_ATTENTION = "SyncDiffusionMergeAttention"
 TILED_DIFFUSION = "tiled_diffusion"
 
 
-def frontier_arms(protocol: Protocol, count: int, tiled_diffusion: bool = False) -> tuple[Arm, ...]:
-    """All rows, the main ones on ``count`` seeds; TiledDiffusion's only where its checkout was given."""
-    explored = _explored(protocol)
-    others = (*_baselines(protocol), *((_tiled_diffusion(protocol),) if tiled_diffusion else ()))
-    return (*_main(protocol, count), *(_over(arm, min(count, EXPLORED)) for arm in (*explored, *others)))
+def frontier_arms(protocol: Protocol, seeds: range) -> tuple[Arm, ...]:
+    """All rows, the main ones on all seeds."""
+    others = (*_explored(protocol), *_baselines(protocol), _tiled_diffusion(protocol))
+    main = (replace(arm, seeds=seeds) for arm in _main(protocol))
+    return (*main, *(replace(arm, seeds=seeds[:EXPLORED]) for arm in others))
 
 
-def _main(protocol: Protocol, count: int) -> tuple[Arm, ...]:
-    rows = (
+def _main(protocol: Protocol) -> tuple[Arm, ...]:
+    return (
         _arm(protocol, UNGUIDED, "MultiDiffusion"),
         _guided(protocol, MODE, "reference"),
-        _guided(protocol, BALANCED, "preset balanced", preset="balanced"),
-        _guided(protocol, FAST, "preset fast", preset="fast"),
+        *(_guided(protocol, name, f"preset {name}", **PRESETS[name]) for name in (BALANCED, FAST)),
     )
-    return tuple(_over(row, count) for row in rows)
 
 
 def _explored(protocol: Protocol) -> tuple[Arm, ...]:
@@ -73,8 +73,8 @@ def _explored(protocol: Protocol) -> tuple[Arm, ...]:
         alone("through_model", "through the model", **OPTIONS["through the model"]),
         alone("forward_only", "forward only", **OPTIONS["forward only"]),
         alone("decoder_only", "decoder only", **OPTIONS["decoder only"]),
-        alone("half_dose", "half of the guided steps", **OPTIONS["half"]),
-        alone("half_steps", "half of the guided steps, dose kept", savings=SAVED["half"], **OPTIONS["half"]),
+        alone("fewer_steps", "half of the guided steps", **OPTIONS["fewer steps"]),
+        alone("part", "the same, dose kept", savings=SAVED["part"]),
         *(
             alone(name.replace(" ", "_"), title, savings=SAVED[name])
             for name, title in (
@@ -94,20 +94,27 @@ def _explored(protocol: Protocol) -> tuple[Arm, ...]:
             "rolled_model", "rolled windows, through the model", savings=SAVED["rolled"], **OPTIONS["through the model"]
         ),
         alone("rolled_forward", "rolled windows, forward only", savings=SAVED["rolled"], **OPTIONS["forward only"]),
+        alone("rotating_reused", "rotating windows, x0 reused", savings=_both("rotating", "second pass")),
+        alone("rolled_reused", "rolled windows, x0 reused", savings=_both("rolled", "second pass")),
+        alone("rolled_part", "rolled windows, x0 reused, fewer steps", savings=_both("rolled", "second pass", "part")),
         alone("rolled_unguided", "rolled windows, no guidance", savings=SAVED["rolled"], weight=0.0),
     )
+
+
+def _both(*names: str) -> dict[str, object]:
+    return {key: value for name in names for key, value in SAVED[name].items()}
 
 
 def _baselines(protocol: Protocol) -> tuple[Arm, ...]:
     """What there is without this pack's guidance."""
     half, whole = protocol.window_px // 2, protocol.window_px
-    merge = ((MERGE_ATTENTION, {}),)
+    merge = ((MERGE_ATTENTION, {"end_percent": 0.5}),)
     return (
         _arm(protocol, "half_stride", "MultiDiffusion, windows half apart", tiler=_apart(half)),
         _arm(protocol, "no_overlap", "windows side by side", tiler=_apart(whole)),
         _guided(protocol, "half_stride_guided", "reference, windows half apart", tiler=_apart(half)),
         _arm(protocol, "mad", "merged attention (MAD)", patches=merge),
-        _guided(protocol, "mad_guided", "merged attention, few guided steps", patches=merge, **OPTIONS["half"]),
+        _guided(protocol, "mad_guided", "merged attention, few guided steps", patches=merge, **OPTIONS["fewer steps"]),
         _arm(
             protocol,
             "context_windows",
@@ -154,12 +161,8 @@ def _tiled_diffusion(protocol: Protocol) -> Arm:
     return _arm(protocol, TILED_DIFFUSION, "TiledDiffusion", patches=patches, rebuild=plain_sampler)
 
 
-def _over(arm: Arm, count: int) -> Arm:
-    return replace(arm, seeds=range(FIRST_SEED, FIRST_SEED + count))
-
-
 def _arm(protocol: Protocol, name: str, title: str, **settings: object) -> Arm:
-    return Arm(name, title, protocol.widths_px[0], range(FIRST_SEED, FIRST_SEED + 1), **settings)
+    return Arm(name, title, protocol.widths_px[0], range(1), **settings)
 
 
 def _guided(

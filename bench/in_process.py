@@ -10,7 +10,7 @@ from pathlib import Path
 from bench.graphs import PICTURE, Graph
 from bench.hosts import PACK_ROOT
 from bench.meter import DECODER, MODEL
-from bench.surface import Declared, declared_inputs
+from bench.surface import Declared
 
 DECODERS = ("decoder", "taesd_decoder")
 """Where the networks that turn latents into pictures are on what the host has loaded."""
@@ -66,7 +66,7 @@ class InProcess:
         import nodes
 
         cls = nodes.NODE_CLASS_MAPPINGS.get(class_type)
-        return None if cls is None else declared_inputs(cls.INPUT_TYPES())
+        return None if cls is None else cls.INPUT_TYPES()
 
     def kind_of(self, module: object) -> str | None:
         """What the passes through a module count as: a loaded model's network, a VAE's decoder, or nothing."""
@@ -76,7 +76,8 @@ class InProcess:
         if any(getattr(model, "diffusion_model", None) is module for model in loaded):
             return MODEL
         decoders = (getattr(model, name, None) for model in loaded for name in DECODERS)
-        return DECODER if any(each is module for each in decoders) else None
+        is_decoder = any(each is module for each in decoders) or type(module).__name__.endswith("Decoder")
+        return DECODER if is_decoder else None
 
     def run(self, graph: Graph) -> bytes:
         """The PNG file of the graph's picture. Raises RuntimeError with the host's words when it fails."""

@@ -33,15 +33,7 @@ GUIDANCE = {
 }
 """Widgets of Perceptual Sync Guidance beside the weight, and what they are where a protocol does not say."""
 
-SAVINGS = {
-    "grid": "as tiled",
-    "windows_guided": "all",
-    "second_pass": True,
-    "decoder": "full decoder",
-    "shrink": 1,
-    "precision": "as loaded",
-    "keep_dose": False,
-}
+SAVINGS = {"grid": "as tiled", "windows_guided": "all", "second_pass": True, "shrink": 1, "part": 1.0}
 """Widgets of Guidance Savings where a row does not say: nothing is saved."""
 
 

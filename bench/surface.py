@@ -6,31 +6,36 @@ from collections.abc import Callable, Mapping
 
 from bench.graphs import Graph
 
-Declared = Mapping[str, object]
-"""Inputs of a node by name, each with the values that it may take (a list), or None for any."""
+Declared = Mapping[str, Mapping[str, tuple]]
+"""Inputs of a node as the host tells them: "required" and "optional", each a specification by name."""
 
 
 def lacking(graph: Graph, declared: Callable[[str], Declared | None]) -> str | None:
     """What of the graph a host lacks, in words; None where it has all. declared: by class, None for no such node."""
     for node in graph.values():
-        inputs = declared(node["class_type"])
+        name, inputs = node["class_type"], declared(node["class_type"])
         if inputs is None:
-            return f"no node {node['class_type']}"
-        for name, value in node["inputs"].items():
-            if name not in inputs:
-                return f"{node['class_type']} has no input '{name}'"
-            if inputs[name] is not None and not isinstance(value, list) and value not in inputs[name]:
-                return f"{node['class_type']} has no {name} '{value}'"
+            return f"no node {name}"
+        if (lack := _lacking_input(node["inputs"], inputs)) is not None:
+            return f"{name} {lack}"
     return None
 
 
-def declared_inputs(info: Mapping[str, Mapping[str, tuple]]) -> Declared:
-    """Of what a node says about its inputs (INPUT_TYPES, or /object_info's "input")."""
-    specs = {name: spec for part in ("required", "optional") for name, spec in info.get(part, {}).items()}
-    return {name: _options(spec) for name, spec in specs.items()}
+def _lacking_input(given: Mapping[str, object], inputs: Declared) -> str | None:
+    required, optional = inputs.get("required", {}), inputs.get("optional", {})
+    if missing := required.keys() - given.keys():
+        return f"wants '{min(missing)}'"
+    for name, value in given.items():
+        if name not in required and name not in optional:
+            return f"has no input '{name}'"
+        options = _options({**required, **optional}[name])
+        if options is not None and not isinstance(value, list) and value not in options:
+            return f"has no {name} '{value}'"
+    return None
 
 
 def _options(spec: tuple) -> list | None:
+    """The values that an input may take, None for any."""
     kind, settings = spec[0], spec[1] if len(spec) > 1 else {}
     if isinstance(kind, list):
         return kind

@@ -10,7 +10,7 @@ import pytest
 from bench import frontier
 from bench.arms import UNGUIDED, paper_arms, reference_set
 from bench.figures import figures
-from bench.frontier_arms import EXPLORED, MAIN, MODE, TILED_DIFFUSION, frontier_arms
+from bench.frontier_arms import EXPLORED, HELD_OUT, MAIN, MODE, TILED_DIFFUSION, frontier_arms
 from bench.frontier_tables import Frontier, cost_table, frontier_csv, frontier_table
 from bench.generate import generate
 from bench.graphs import graph_of
@@ -21,7 +21,7 @@ from bench.protocol import DEMO, FRONTIER
 from bench.score import borders, score_all
 from bench.settled import digest_of, settle
 from bench.shapes import Measured, measure_shapes, shape_table
-from bench.surface import declared_inputs, lacking
+from bench.surface import lacking
 from syncdiffusion_core.views.windows import WindowLayout
 
 SEEDS = 20
@@ -34,7 +34,7 @@ def toy(protocol):
 
 @pytest.fixture
 def rows(toy):
-    return {arm.name: arm for arm in frontier_arms(toy, SEEDS, tiled_diffusion=True)}
+    return {arm.name: arm for arm in frontier_arms(toy, range(HELD_OUT, HELD_OUT + SEEDS))}
 
 
 def taken(model, decoder, peak):
@@ -59,25 +59,23 @@ def test_main_rows_have_all_seeds_and_the_others_the_first_of_them(rows):
 
 
 def test_names_are_the_rows_own():
-    names = [arm.name for arm in frontier_arms(FRONTIER, 64, tiled_diffusion=True)]
+    names = [arm.name for arm in frontier_arms(FRONTIER, range(64))]
     assert len(set(names)) == len(names)
-    assert TILED_DIFFUSION not in [arm.name for arm in frontier_arms(FRONTIER, 64)]
+    assert {*MAIN, TILED_DIFFUSION} < set(names)
 
 
 def test_a_saving_alone_differs_from_the_reference_in_that_widget(rows):
-    reference, light = graph(rows[MODE]), graph(rows["light"])
+    reference, rolled = graph(rows[MODE]), graph(rows["rolled"])
     assert reference["guidance"]["inputs"]["weight"] == 10
-    assert light["savings"]["inputs"].pop("decoder") == "light decoder"
-    assert light.pop("savings")["inputs"] == {
-        **{"grid": "as tiled", "windows_guided": "all", "second_pass": True},
-        **{"shrink": 1, "precision": "as loaded", "keep_dose": False},
-    }
-    assert light["guidance"]["inputs"].pop("savings") == ["savings", 0]
-    assert light == reference
+    assert rolled["savings"]["inputs"].pop("grid") == "rolled"
+    nothing = {"windows_guided": "all", "second_pass": True, "shrink": 1, "part": 1.0}
+    assert rolled.pop("savings")["inputs"] == nothing
+    assert rolled["guidance"]["inputs"].pop("savings") == ["savings", 0]
+    assert rolled == reference
 
 
 def test_a_patch_stands_before_the_sampler(rows):
-    [windowed] = (graph(arm) for arm in frontier_arms(FRONTIER, 1) if arm.name == "context_windows")
+    [windowed] = (graph(arm) for arm in frontier_arms(FRONTIER, range(1)) if arm.name == "context_windows")
     merged = graph(rows["mad"])
     assert merged["patch_0"]["inputs"]["model"] == ["model", 0]
     assert merged["sampler"]["inputs"]["model"] == ["patch_0", 0]
@@ -101,15 +99,17 @@ def test_the_papers_rows_are_the_graphs_of_the_kept_table():
 
 def test_what_a_host_lacks_is_said():
     info = {"required": {"a": ("INT", {}), "b": (["x", "y"],)}, "optional": {"c": ("COMBO", {"options": ["z"]})}}
-    nodes = {"Node": declared_inputs(info)}
+    nodes = {"Node": info}
 
     def asked(**inputs):
         return lacking({"n": {"class_type": "Node", "inputs": inputs}}, nodes.get)
 
+    assert asked(a=3, b="x") is None
     assert asked(a=3, b="x", c=["link", 0]) is None
-    assert asked(a=3, d=1) == "Node has no input 'd'"
-    assert asked(b="z") == "Node has no b 'z'"
-    assert asked(c="x") == "Node has no c 'x'"
+    assert asked(a=3) == "Node wants 'b'"
+    assert asked(a=3, b="x", d=1) == "Node has no input 'd'"
+    assert asked(a=3, b="z") == "Node has no b 'z'"
+    assert asked(a=3, b="y", c="x") == "Node has no c 'x'"
     assert lacking({"n": {"class_type": "Other", "inputs": {}}}, nodes.get) == "no node Other"
 
 
