@@ -11,7 +11,7 @@ from bench.arms import UNGUIDED
 from bench.figures import Row
 from bench.frontier_arms import MODE
 from bench.judges import INTRA_LPIPS
-from bench.measures import Taken
+from bench.measures import KINDS, Taken
 from bench.shares import Share, shares_of
 from bench.tables import head, line
 
@@ -94,14 +94,25 @@ def frontier_table(frontier: Frontier) -> str:
 
 def cost_table(frontier: Frontier) -> str:
     """The same costs as they were measured, and over MultiDiffusion's."""
-    title = ["", "seconds", "model passes, windows", "backward", "decoder passes, windows", "backward", "peak MiB"]
-    lines = head([*title, "model, x MultiDiffusion", "decoder, x MultiDiffusion", "memory, x MultiDiffusion"])
+    kinds = ("model passes, windows", "decoder", "light decoder")
+    title = [part for kind in kinds for part in (kind, "backward")]
+    lines = head(
+        [
+            "",
+            "seconds",
+            *title,
+            "peak MiB",
+            "model, x MultiDiffusion",
+            "decoder, x MultiDiffusion",
+            "memory, x MultiDiffusion",
+        ]
+    )
     for row in frontier.rows:
         name = row.arm.name
         seconds, taken = frontier.seconds.get(name), frontier.taken.get(name)
         if seconds is None and taken is None:
             continue
-        cells = [NONE if seconds is None else f"{seconds:.2f}", *(_taken(taken) if taken else [NONE] * 5)]
+        cells = [NONE if seconds is None else f"{seconds:.2f}", *(_taken(taken) if taken else [NONE] * 7)]
         ratios = [*(frontier.passes(name, kind, UNGUIDED) for kind in ("model", "decoder"))]
         lines.append(line([row.arm.title, *cells, *map(_ratio, [*ratios, frontier.memory(name, UNGUIDED)])]))
     return "\n".join(lines) + "\n"
@@ -139,7 +150,7 @@ def _record(frontier: Frontier, row: Row) -> dict[str, object]:
         _number(frontier.time(name, unit)) for unit in (UNGUIDED, MODE)
     )
     if taken := frontier.taken.get(name):
-        for kind in ("model", "decoder"):
+        for kind in KINDS:
             passes = getattr(taken, kind)
             record[f"{kind}_forward"], record[f"{kind}_backward"] = passes.forward, passes.backward
         record["peak_bytes"] = taken.peak_bytes
@@ -181,5 +192,7 @@ def _kid(row: Row) -> str:
 
 
 def _taken(taken: Taken) -> list[str]:
-    passes = [f"{part:.0f}" for each in (taken.model, taken.decoder) for part in (each.forward, each.backward)]
+    passes = [
+        f"{part:.0f}" for each in (taken.model, taken.decoder, taken.light) for part in (each.forward, each.backward)
+    ]
     return [*passes, f"{taken.peak_bytes / MIB:.0f}"]

@@ -9,11 +9,11 @@ from pathlib import Path
 
 from bench.graphs import PICTURE, Graph
 from bench.hosts import PACK_ROOT
-from bench.meter import DECODER, MODEL
+from bench.meter import DECODER, LIGHT, MODEL
 from bench.surface import Declared
 
-DECODERS = ("decoder", "taesd_decoder")
-"""Where the networks that turn latents into pictures are on what the host has loaded."""
+LIGHT_CLASS = "LightDecoder"
+"""Of the pack's own light decoder."""
 
 
 class InProcess:
@@ -69,15 +69,15 @@ class InProcess:
         return None if cls is None else cls.INPUT_TYPES()
 
     def kind_of(self, module: object) -> str | None:
-        """What the passes through a module count as: a loaded model's network, a VAE's decoder, or nothing."""
+        """What the passes through a module count as, by its place in what the host has loaded; None for nothing."""
         import comfy.model_management
 
+        if type(module).__name__ == LIGHT_CLASS:
+            return LIGHT
         loaded = [entry.model.model for entry in comfy.model_management.current_loaded_models if entry.model]
-        if any(getattr(model, "diffusion_model", None) is module for model in loaded):
-            return MODEL
-        decoders = (getattr(model, name, None) for model in loaded for name in DECODERS)
-        is_decoder = any(each is module for each in decoders) or type(module).__name__.endswith("Decoder")
-        return DECODER if is_decoder else None
+        places = {"diffusion_model": MODEL, "decoder": DECODER, "taesd_decoder": LIGHT}
+        of = (kind for name, kind in places.items() for model in loaded if getattr(model, name, None) is module)
+        return next(of, None)
 
     def run(self, graph: Graph) -> bytes:
         """The PNG file of the graph's picture. Raises RuntimeError with the host's words when it fails."""

@@ -12,20 +12,22 @@ from bench.arms import Arm
 from bench.graphs import graph_of
 from bench.in_process import InProcess
 from bench.journal import Journal
-from bench.meter import DECODER, MODEL, Passes, counted, peak_memory, says_how
+from bench.meter import DECODER, LIGHT, MODEL, Passes, counted, peak_memory, says_how
 from bench.protocol import Protocol
 from bench.settled import digest_of
 from bench.timing import TIMING_SEED
 
 CELL_PX = 8
+KINDS = (MODEL, DECODER, LIGHT)
 
 
 @dataclass(frozen=True)
 class Taken:
-    """Of one panorama. model, decoder: windows' worth of passes. peak_bytes: see ``says_how``."""
+    """Of one panorama. model, decoder, light: windows' worth of passes, light decoders apart. peak_bytes: see ``says_how``."""
 
     model: Passes
     decoder: Passes
+    light: Passes
     peak_bytes: int
     how: str
 
@@ -46,7 +48,7 @@ def count_one(protocol: Protocol, arm: Arm, runner: InProcess) -> Taken:
     cells = (protocol.window_px // CELL_PX) ** 2
     with counted(runner.kind_of, cells) as passes, peak_memory() as peak:
         runner.run(graph_of(protocol, arm, TIMING_SEED - 3))
-        return Taken(passes[MODEL], passes[DECODER], peak(), says_how())
+        return Taken(*(passes[kind] for kind in KINDS), peak(), says_how())
 
 
 def taken_by_arm(protocol: Protocol, arms: Sequence[Arm], folder: Path) -> dict[str, Taken]:
@@ -54,6 +56,6 @@ def taken_by_arm(protocol: Protocol, arms: Sequence[Arm], folder: Path) -> dict[
     digests = {arm.name: digest_of(protocol, arm) for arm in arms}
     rows = {row["arm"]: row for row in Journal(folder / "measures.jsonl") if digests.get(row["arm"]) == row["graph"]}
     return {
-        name: Taken(Passes(**row["model"]), Passes(**row["decoder"]), row["peak_bytes"], row["how"])
+        name: Taken(*(Passes(**row[kind]) for kind in KINDS), row["peak_bytes"], row["how"])
         for name, row in rows.items()
     }

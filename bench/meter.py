@@ -13,7 +13,8 @@ from torch.nn.modules.module import register_module_forward_hook, register_modul
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-MODEL, DECODER = "model", "decoder"
+MODEL, DECODER, LIGHT = "model", "decoder", "light"
+"""Kinds of networks: the denoiser, a VAE's decoder, and a light one in its place."""
 
 
 @dataclass
@@ -39,7 +40,7 @@ def counted(kind_of: Callable[[nn.Module], str | None], window_cells: int) -> It
 
     window_cells: latent cells of a window, the unit.
     """
-    passes = {MODEL: Passes(), DECODER: Passes()}
+    passes = {kind: Passes() for kind in (MODEL, DECODER, LIGHT)}
     within: list[nn.Module] = []
 
     def enter(module: nn.Module, args: tuple) -> None:

@@ -38,7 +38,7 @@ def rows(toy):
 
 
 def taken(model, decoder, peak):
-    return Taken(Passes(model, 0.0), Passes(decoder, decoder), peak, "toy")
+    return Taken(Passes(model, 0.0), Passes(decoder, decoder), Passes(), peak, "toy")
 
 
 def graph(arm):
@@ -132,7 +132,7 @@ def test_a_table_of_toys(tmp_path, toy, rows, runner, judges):
     assert mode[-5].strip() in ("100% (100% to 100%)", "–")
     assert table.share(table.row("all_steps"), "Intra-LPIPS").value == pytest.approx(1)  # toys see the weight alone
     assert table.share(table.row("no_overlap"), "Intra-LPIPS").value == pytest.approx(0)
-    assert "| 2.00 | 100 | 0 | 2 | 2 | 1 | 1.00 | 1.00 | 1.00 |" in cost_table(table)
+    assert "| 2.00 | 100 | 0 | 2 | 2 | 0 | 0 | 1 | 1.00 | 1.00 | 1.00 |" in cost_table(table)
     assert "against the reference mode" in text
     for name in ("table.md", "figures.csv", "seeds.json", "frontier.png", "contact_sheet.jpg"):
         assert (tmp_path / name).stat().st_size > 0, name
@@ -143,11 +143,11 @@ def test_a_table_of_toys(tmp_path, toy, rows, runner, judges):
 
 def test_counts_of_other_graphs_are_dropped(tmp_path, toy, rows):
     row = {"arm": MODE, "graph": digest_of(toy, rows[MODE])}
-    counts = {"model": {"forward": 3.0, "backward": 1.0}, "decoder": {"forward": 0.0, "backward": 0.0}}
+    counts = {"model": {"forward": 3.0, "backward": 1.0}, "decoder": {}, "light": {"backward": 2.0}}
     lines = [{**row, **counts, "peak_bytes": 5, "how": "toy"}, {"arm": UNGUIDED, "graph": "another", **counts}]
     (tmp_path / "measures.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
     found = taken_by_arm(toy, list(rows.values()), tmp_path)
-    assert found == {MODE: Taken(Passes(3.0, 1.0), Passes(), 5, "toy")}
+    assert found == {MODE: Taken(Passes(3.0, 1.0), Passes(), Passes(0.0, 2.0), 5, "toy")}
     assert found[MODE].model.total == 4
 
 
