@@ -15,6 +15,7 @@ from torch import Tensor
 
 from .anchors import Anchor, AnchorKind
 from .denoiser import Denoiser, Rows, batches, denoise_views
+from .loss_scale import LossScale
 from .perceptual.distance import Decoder, Features, PerceptualDistance
 from .process import NoiseProcess
 from .pullbacks import Gradient, make_pullback
@@ -59,10 +60,9 @@ class PerceptualGuidance:
     weights: the paper's w of each step, 0 where it is not guided (``GuidanceSchedule.weights``).
     batch_size: windows in one gradient pass; first_pass_batch: windows in one pass of the model before it. max_move:
     largest root-mean-square move of a window in state standard deviations, beyond which the move is scaled down, and
-    non-finite gradients are skipped; None for the paper's unguarded move. loss_scale: factor on the loss in its
-    backward pass, for half-precision decoders. where: how much of the move each cell of the canvas takes,
-    [N or 1, H, W] in [0, 1], None for all of it everywhere; windows in which nothing moves are left out.
-    report: called after every guided step.
+    non-finite gradients are skipped; None for the paper's unguarded move. loss_scale: for decoders in half precision.
+    where: how much of the move each cell of the canvas takes, [N or 1, H, W] in [0, 1], None for all of it everywhere;
+    windows in which nothing moves are left out. report: called after every guided step.
 
     guided: which windows move. Where they do not overlap, the canvas moves by theirs, and all windows with it.
     second_pass: the paper evaluates the model again at the moved state; without it the step is made with the clean
@@ -77,7 +77,7 @@ class PerceptualGuidance:
     batch_size: int = 1
     first_pass_batch: int = 1
     max_move: float | None = None
-    loss_scale: float = 1.0
+    loss_scale: LossScale | None = None
     where: Tensor | None = None
     guided: Guided = Guided.ALL
     second_pass: bool = True
@@ -198,9 +198,10 @@ class PerceptualGuidance:
         with torch.enable_grad():
             leaf = x0.detach().clone().requires_grad_(True)
             loss = self.distance.distance(self.distance.features(self.decode(leaf)), anchor)
-            (g,) = torch.autograd.grad(loss.sum() * self.loss_scale, leaf)
-        dtype = torch.promote_types(g.dtype, torch.float32)
-        return loss.detach(), g.to(dtype) / self.loss_scale
+            if self.loss_scale is not None:
+                return loss.detach(), self.loss_scale.gradient(loss.sum(), leaf)
+            (g,) = torch.autograd.grad(loss.sum(), leaf)
+        return loss.detach(), g.to(torch.promote_types(g.dtype, torch.float32))
 
     def _anchor_features(self, run: "_Step", x0: Tensor, guided: Sequence[int]) -> Features:
         """Features of each sample's anchor, batch N (or 1: one picture for all)."""

@@ -24,15 +24,15 @@ def windows_per_batch(patcher: object, row_shape: tuple[int, ...], n_samples: in
 
 
 def guided_windows_per_batch(
-    patcher: object, vae: object, row_shape: tuple[int, ...], n_samples: int, count: int, asked: int
+    patcher: object, decoder: object, row_shape: tuple[int, ...], n_samples: int, count: int, asked: int
 ) -> int:
     """Windows in one gradient pass: the larger of the model's and the decoder's activations must fit."""
     if asked != AUTOMATIC:
         return min(asked, count)
     free = patcher.get_free_memory(patcher.load_device)
     model = patcher.model.memory_required([n_samples * CFG_BRANCHES, *row_shape])
-    decoder = vae.memory_used_decode((n_samples, *row_shape), vae.vae_dtype)
-    return max(1, min(count, int(free / (max(model, decoder) * BACKWARD_FACTOR))))
+    decoding = decoder.memory_used((n_samples, *row_shape))
+    return max(1, min(count, int(free / (max(model, decoding) * BACKWARD_FACTOR))))
 
 
 def reserve_for_windows(model: object, row_shape: tuple[int, ...], rows: int) -> None:

@@ -13,6 +13,8 @@ from ...syncdiffusion_core.anchors import Anchor, AnchorKind
 from ...syncdiffusion_core.denoiser import Denoiser
 from ...syncdiffusion_core.extrapolation import extrapolate, visiting_order
 from ...syncdiffusion_core.guidance import GuidanceTrace, PerceptualGuidance
+from ...syncdiffusion_core.loss_scale import LossScale
+from ...syncdiffusion_core.perceptual.resized import Resized
 from ...syncdiffusion_core.pullbacks import Gradient
 from ...syncdiffusion_core.sampling import sample
 from ...syncdiffusion_core.schedule import Clock, concentrate
@@ -20,7 +22,7 @@ from ...syncdiffusion_core.views.windows import Grid
 from .bootstrapping import marked
 from .checks import check_guidance
 from .conditioning import encode_for_windows, entries_of, models_and_conds, refuse_context_windows
-from .decoder import HostDecoder, pixel_space_vae
+from .decoder import make_decoder, pixel_space_vae
 from .denoiser import HostDenoiser
 from .guidance import HostGuidance, missing_backward, say_forward_only
 from .kept import KeptWindows, free_cells
@@ -33,7 +35,6 @@ from .progress import say
 from .stateful import refuse_stateful
 from .windowed import Mover, Steps, WindowedGuider, WindowedModel
 
-HALF_PRECISION_SCALE = 2.0**12
 LOOKS_AHEAD = {"sample_heun": 2}
 """Samplers that visit a level before they stand on it: the visit that opens its step."""
 
@@ -151,23 +152,24 @@ class _Run:
         weights = self._weights()
         if settings is None or not any(weights):
             return None
-        vae, reference = settings.vae or pixel_space_vae(), self.plan.algorithm is Algorithm.REFERENCE
-        load_together([self.patcher, vae.patcher, settings.perceptual.patcher])
+        savings, reference = settings.savings, self.plan.algorithm is Algorithm.REFERENCE
+        decoder = make_decoder(savings.look, settings.vae or pixel_space_vae(), self.inner_model, savings.precision)
+        load_together([self.patcher, decoder.patcher, settings.perceptual.patcher])
         guidance = PerceptualGuidance(
-            decode=HostDecoder(vae, self.inner_model),
-            distance=HostDistance(settings.perceptual),
+            decode=decoder,
+            distance=Resized(HostDistance(settings.perceptual), savings.shrink),
             weights=weights,
             anchor=self._fitted_anchor(settings.anchor, x),
             gradient=self._gradient(settings.gradient),
             batch_size=guided_windows_per_batch(
-                self.patcher, vae, self.row_shape, self.n_samples, self.grid.largest, self.plan.windows_per_batch
+                self.patcher, decoder, self.row_shape, self.n_samples, self.grid.largest, self.plan.windows_per_batch
             ),
             first_pass_batch=self.batch_size,
             max_move=None if reference else settings.max_move,
-            loss_scale=HALF_PRECISION_SCALE if vae.vae_dtype == torch.float16 else 1.0,
+            loss_scale=LossScale() if decoder.dtype == torch.float16 else None,
             where=self._where(settings.mask),
-            guided=settings.savings.guided,
-            second_pass=settings.savings.second_pass,
+            guided=savings.guided,
+            second_pass=savings.second_pass,
             report=partial(_report, self.plan.on_trace),
         )
         return HostGuidance(guidance)

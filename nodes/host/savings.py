@@ -6,6 +6,8 @@ from enum import Enum
 from ...syncdiffusion_core.guidance import Guided
 from ...syncdiffusion_core.pullbacks import Gradient
 from ...syncdiffusion_core.views.windows import Grid, WindowLayout
+from .decoder import Look
+from .precision import Precision
 
 
 class Preset(str, Enum):
@@ -20,15 +22,18 @@ class Preset(str, Enum):
 class Savings:
     """The paper's algorithm, and what is left out of it.
 
-    grid: where windows stand, TILED for as the Window Tiler says. guided, second_pass: see PerceptualGuidance.
-    shrink: side of the square of pixels that the perceptual network sees as one. part: of the guided steps, the first
-    of which then carry the weight of all (``concentrate``), in (0, 1]. gradient: for users who choose none.
+    grid: where windows stand, TILED for as the Window Tiler says. guided, second_pass: see PerceptualGuidance. look,
+    precision: how windows are decoded for guidance. shrink: side of the square of pixels that the perceptual network
+    sees as one. part: of the guided steps, the first of which then carry the weight of all (``concentrate``), in
+    (0, 1]. gradient: for users who choose none.
     """
 
     grid: Grid = Grid.TILED
     guided: Guided = Guided.ALL
     second_pass: bool = True
+    look: Look = Look.FULL
     shrink: int = 1
+    precision: Precision = Precision.AS_LOADED
     part: float = 1.0
     gradient: Gradient = Gradient.THROUGH_MODEL
 
