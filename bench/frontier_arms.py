@@ -97,6 +97,10 @@ def _explored(protocol: Protocol) -> tuple[Arm, ...]:
         alone("rotating_reused", "rotating windows, x0 reused", savings=_both("rotating", "second pass")),
         alone("rolled_reused", "rolled windows, x0 reused", savings=_both("rolled", "second pass")),
         alone("rolled_part", "rolled windows, x0 reused, fewer steps", savings=_both("rolled", "second pass", "part")),
+        alone(
+            "rolled_light", "rolled windows, x0 reused, light decoder", savings=_both("rolled", "second pass", "light")
+        ),
+        alone("rolled_all", "the same, fewer steps", savings=_both("rolled", "second pass", "light", "part")),
         alone("rolled_unguided", "rolled windows, no guidance", savings=SAVED["rolled"], weight=0.0),
     )
 

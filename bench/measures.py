@@ -23,7 +23,7 @@ KINDS = (MODEL, DECODER, LIGHT)
 
 @dataclass(frozen=True)
 class Taken:
-    """Of one panorama. model, decoder, light: windows' worth of passes, light decoders apart. peak_bytes: see ``says_how``."""
+    """Of one panorama. model, decoder, light (decoders): windows' worth of passes. peak_bytes: see ``says_how``."""
 
     model: Passes
     decoder: Passes

@@ -33,7 +33,15 @@ GUIDANCE = {
 }
 """Widgets of Perceptual Sync Guidance beside the weight, and what they are where a protocol does not say."""
 
-SAVINGS = {"grid": "as tiled", "windows_guided": "all", "second_pass": True, "shrink": 1, "part": 1.0}
+SAVINGS = {
+    "grid": "as tiled",
+    "windows_guided": "all",
+    "second_pass": True,
+    "decoder": "full decoder",
+    "shrink": 1,
+    "part": 1.0,
+    "precision": "as loaded",
+}
 """Widgets of Guidance Savings where a row does not say: nothing is saved."""
 
 

@@ -17,7 +17,7 @@ from bench.graphs import graph_of
 from bench.measures import Taken, taken_by_arm
 from bench.meter import Passes
 from bench.profiles import write_profile
-from bench.protocol import DEMO, FRONTIER
+from bench.protocol import DEMO, FRONTIER, SAVINGS
 from bench.score import borders, score_all
 from bench.settled import digest_of, settle
 from bench.shapes import Measured, measure_shapes, shape_table
@@ -68,7 +68,7 @@ def test_a_saving_alone_differs_from_the_reference_in_that_widget(rows):
     reference, rolled = graph(rows[MODE]), graph(rows["rolled"])
     assert reference["guidance"]["inputs"]["weight"] == 10
     assert rolled["savings"]["inputs"].pop("grid") == "rolled"
-    nothing = {"windows_guided": "all", "second_pass": True, "shrink": 1, "part": 1.0}
+    nothing = {name: value for name, value in SAVINGS.items() if name != "grid"}
     assert rolled.pop("savings")["inputs"] == nothing
     assert rolled["guidance"]["inputs"].pop("savings") == ["savings", 0]
     assert rolled == reference
