@@ -9,6 +9,7 @@ from functools import partial
 from bench.arms import UNGUIDED, Arm
 from bench.graphs import plain_sampler
 from bench.protocol import Protocol
+from bench.wrong_spectra import of_noise, of_ramps
 
 MODE = "reference_mode"
 """The row that every other is held against: guidance with nothing saved."""
@@ -48,7 +49,7 @@ TILED_DIFFUSION = "tiled_diffusion"
 
 def frontier_arms(protocol: Protocol, seeds: range) -> tuple[Arm, ...]:
     """All rows, the main ones on all seeds."""
-    others = (*_explored(protocol), *_baselines(protocol), _tiled_diffusion(protocol))
+    others = (*_explored(protocol), *_wrong_spectra(protocol), *_baselines(protocol), _tiled_diffusion(protocol))
     main = (replace(arm, seeds=seeds) for arm in _main(protocol))
     return (*main, *(replace(arm, seeds=seeds[:EXPLORED]) for arm in others))
 
@@ -103,6 +104,13 @@ def _explored(protocol: Protocol) -> tuple[Arm, ...]:
         alone("rolled_all", "the same, fewer steps", savings=_both("rolled", "second pass", "light", "part")),
         alone("rolled_unguided", "rolled windows, no guidance", savings=SAVED["rolled"], weight=0.0),
     )
+
+
+def _wrong_spectra(protocol: Protocol) -> tuple[Arm, ...]:
+    """The reference with the image prior of another world."""
+    worlds = (("noise", "white noise", of_noise), ("ramps", "smooth ramps", of_ramps))
+    rows = ((_guided(protocol, f"spectrum_{name}", f"spectrum of {title}"), world) for name, title, world in worlds)
+    return tuple(replace(row, rebuild=world) for row, world in rows)
 
 
 def _both(*names: str) -> dict[str, object]:
