@@ -25,6 +25,7 @@ OPTIONS = {
     "forward only": {"gradient": "forward only"},
     "decoder only": {"gradient": "decoder only"},
     "fewer steps": {"end_percent": 0.1},
+    "online": {"prior": "from this picture (online)"},
 }
 """Widgets of Perceptual Sync Guidance over the reference's, by what the rows below call them."""
 SAVED = {
@@ -74,6 +75,7 @@ def _explored(protocol: Protocol) -> tuple[Arm, ...]:
         alone("through_model", "through the model", **OPTIONS["through the model"]),
         alone("forward_only", "forward only", **OPTIONS["forward only"]),
         alone("decoder_only", "decoder only", **OPTIONS["decoder only"]),
+        alone("spectrum_online", "spectrum of this picture", **OPTIONS["online"]),
         alone("fewer_steps", "half of the guided steps", **OPTIONS["fewer steps"]),
         alone("part", "the same, dose kept", savings=SAVED["part"]),
         *(
