@@ -1,4 +1,4 @@
-"""The rows of the frontier against the nodes that there are: what a host lacks is skipped, so nothing may be missing."""
+"""The rows of the frontier against the nodes that there are: what a host lacks would be skipped in a run."""
 
 import pytest
 
