@@ -145,7 +145,7 @@ def losses(trace: str) -> list[float]:
 
 def test_a_run_of_the_demo_model_sees_the_same_distances_through_its_light_decoder(looks, run_node, panorama, windows):
     model, clip, vae = run_node("SyncDiffusionLoadDemoModel")[:3]
-    perceptual = run_node("SyncDiffusionLoadPerceptualModel", perceptual_name="scene net (built in)")[0]
+    perceptual = run_node("SyncDiffusionLoadPerceptualModel", perceptual_name="scene (built in)")[0]
     positive, negative = (run_node("CLIPTextEncode", clip=clip, text=text)[0] for text in ("mountains", ""))
     seen = []
     for look in (looks.Look.FULL, looks.Look.LIGHT):
