@@ -18,7 +18,8 @@ from .denoiser import Denoiser, Rows, batches, denoise_views
 from .loss_scale import LossScale
 from .perceptual.distance import Decoder, Features, PerceptualDistance
 from .process import NoiseProcess
-from .pullbacks import Gradient, make_pullback
+from .pullbacks import Gradient, ImagePrior, make_pullback
+from .spectrum import Spectrum, SpectrumSource
 from .views.view_set import ViewSet, aggregate
 
 PAPER_CELLS = 4096  # of the paper's 64x64 latent window: LPIPS is a spatial mean, so its gradient goes by 1/cells
@@ -67,6 +68,7 @@ class PerceptualGuidance:
     guided: which windows move. Where they do not overlap, the canvas moves by theirs, and all windows with it.
     second_pass: the paper evaluates the model again at the moved state; without it the step is made with the clean
     prediction from before the move, at no further cost (it errs by about a tenth of the move).
+    spectrum, spectrum_source: what the image prior takes for the spectrum of pictures (``make_pullback``).
     """
 
     decode: Decoder
@@ -81,10 +83,12 @@ class PerceptualGuidance:
     where: Tensor | None = None
     guided: Guided = Guided.ALL
     second_pass: bool = True
+    spectrum: Spectrum | None = None
+    spectrum_source: SpectrumSource | None = None
     report: Callable[[GuidanceTrace], None] | None = None
 
     def __post_init__(self) -> None:
-        self._pullback = make_pullback(self.gradient)
+        self._pullback = make_pullback(self.gradient, self.spectrum, self.spectrum_source)
 
     def guides(self, step: int) -> bool:
         """Whether the step moves anything."""
@@ -159,7 +163,10 @@ class PerceptualGuidance:
             run.x.shape[1],
             self.first_pass_batch,
             [run.view_set.names[view] for view in views],
-        ).unflatten(0, (len(views), -1))
+        )
+        if isinstance(self._pullback, ImagePrior):
+            self._pullback.observe(run.process, run.sigma, x0, run.x.shape[1])
+        x0 = x0.unflatten(0, (len(views), -1))
         if len(views) == len(run.x):
             return x0
         every = torch.zeros_like(run.x)

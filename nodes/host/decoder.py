@@ -15,7 +15,7 @@ from comfy.model_patcher import ModelPatcher
 from torch import Tensor
 
 from .gradients import differentiable_call, differentiable_copy
-from .light_decoders import light_vae
+from .light_decoders import has_light_decoder, light_vae
 from .precision import Precision, check_precision, computing_in
 
 POOLED = 2
@@ -28,6 +28,7 @@ class Look(str, Enum):
     FULL = "full decoder"
     LIGHT = "light decoder"
     POOLED = "pooled latent"
+    CHEAPEST = "light decoder, else pooled latent"
 
 
 class HostDecoder:
@@ -105,11 +106,20 @@ def make_decoder(
     look: Look, vae: object, inner_model: object, precision: Precision = Precision.AS_LOADED
 ) -> HostDecoder:
     """The decoder of a look; ValueError with a remedy where the model has no light one."""
+    if look is Look.CHEAPEST:
+        look = _cheapest(inner_model.latent_format)
     if look is Look.FULL:
         return HostDecoder(vae, inner_model, precision)
     if look is Look.POOLED:
         return PooledDecoder(vae, inner_model, precision)
     return HostDecoder(light_vae(inner_model.latent_format), None, precision)
+
+
+def _cheapest(latent_format: object) -> Look:
+    """There is nothing to save where latents are pictures."""
+    if works_on_pixels(latent_format):
+        return Look.FULL
+    return Look.LIGHT if has_light_decoder(latent_format) else Look.POOLED
 
 
 def works_on_pixels(latent_format: object) -> bool:

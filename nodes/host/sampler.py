@@ -170,6 +170,8 @@ class _Run:
             where=self._where(settings.mask),
             guided=savings.guided,
             second_pass=savings.second_pass,
+            spectrum=settings.spectrum,
+            spectrum_source=settings.spectrum_source,
             report=partial(_report, self.plan.on_trace),
         )
         return HostGuidance(guidance)
@@ -184,7 +186,7 @@ class _Run:
             schedule = replace(schedule, clock=Clock.INDEX)
         percents = [percent_of_sigma(self.inner_model.model_sampling, sigma) for sigma in self.sigmas]
         weights = schedule.weights(percents, self.plan.first_step, self.plan.total_steps)
-        weights = concentrate(weights, settings.savings.part)
+        weights = [settings.savings.strength * weight for weight in concentrate(weights, settings.savings.part)]
         if schedule.weight > 0 and not any(weights):
             say(
                 f"no step is guided: guidance runs from {schedule.start:.0%} to {schedule.end:.0%} of the schedule "

@@ -172,6 +172,14 @@ def test_light_decoders_that_are_not_there_are_refused_with_a_remedy(looks, appr
         looks.make_decoder(looks.Look.LIGHT, None, Model(comfy.latent_formats.SD_X4()))
 
 
+def test_the_cheapest_look_is_the_light_decoder_where_there_is_one(looks, approx, vae, models):
+    model = models["eps"].model
+    assert isinstance(looks.make_decoder(looks.Look.CHEAPEST, vae, model), looks.PooledDecoder)
+    put_taesd(approx, model.latent_format.taesd_decoder_name, 4)
+    folder_paths.filename_list_cache.clear()
+    assert type(looks.make_decoder(looks.Look.CHEAPEST, None, model)) is looks.HostDecoder
+
+
 @pytest.mark.parametrize("family", ["image", "video"])
 def test_a_pooled_latent_is_the_full_decoder_of_block_means(looks, module_of, family):
     video = family == "video"
