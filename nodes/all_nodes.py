@@ -8,6 +8,7 @@ from .compare import ComparePanoramas
 from .decode import PanoramaDecode
 from .demo_model import LoadDemoModel
 from .guidance import PerceptualSyncGuidance
+from .merge_attention import MergeWindowAttention
 from .panorama_sampler import PanoramaSampler
 from .perceptual_loader import LoadPerceptualModel
 from .region_prompts import RegionPrompts
@@ -26,6 +27,7 @@ NODES: list[type[io.ComfyNode]] = [
     PanoramaSampler,
     SyncDiffusionSampler,
     ApplyWindows,
+    MergeWindowAttention,
     PanoramaDecode,
     LoadPerceptualModel,
     LatentSpectrum,

@@ -72,6 +72,15 @@ class GuidanceSavings(io.ComfyNode):
                     step=0.01,
                     tooltip="Guide only this first part of the guided steps, with the weight of all of them.",
                 ),
+                io.Float.Input(
+                    "strength",
+                    default=1.0,
+                    min=0.1,
+                    max=10.0,
+                    step=0.05,
+                    tooltip="Factor on the weight, to give back what the other options take from the coherence. On the "
+                    "demo model 1.5 does it for rolled windows without a second pass.",
+                ),
                 io.Combo.Input(
                     "precision",
                     options=Precision,
@@ -85,7 +94,7 @@ class GuidanceSavings(io.ComfyNode):
         )
 
     @classmethod
-    def execute(cls, grid, windows_guided, second_pass, decoder, shrink, part, precision) -> io.NodeOutput:
+    def execute(cls, grid, windows_guided, second_pass, decoder, shrink, part, strength, precision) -> io.NodeOutput:
         return io.NodeOutput(
             Savings(
                 grid=Grid(grid),
@@ -95,5 +104,6 @@ class GuidanceSavings(io.ComfyNode):
                 shrink=shrink,
                 precision=Precision(precision),
                 part=part,
+                strength=strength,
             )
         )

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from ...demo.light_decoder import load_light_decoder
 
 FOLDER = "vae_approx"
-REMEDY = "choose the look 'full decoder' or 'pooled latent'"
+REMEDY = "choose 'full decoder' or 'pooled latent'"
 TAESD_NUMBERS, DEMO_NUMBERS = 256, 16
 """Activations a pixel held at once: four layers of 64 at the picture's size; some of 64 at an 8th and 48 at a 4th."""
 
@@ -56,18 +56,30 @@ def light_vae(latent_format: object) -> comfy.sd.VAE | LightVae:
     name = latent_format.taesd_decoder_name
     if name is None:
         kind = type(latent_format).__name__
-        raise ValueError(f"look: no light decoder is known for latents of the kind {kind}; {REMEDY}")
+        raise ValueError(f"decoder: no light decoder is known for latents of the kind {kind}; {REMEDY}")
     return _video_vae(_file(name)) if name in VIDEO_TAES else _image_vae(_file(name), latent_format.latent_channels)
 
 
-def _file(name: str) -> str:
+def has_light_decoder(latent_format: object) -> bool:
+    """Whether ``light_vae`` finds one."""
+    if getattr(latent_format, "light_decoder_file", None) is not None:
+        return True
+    return latent_format.taesd_decoder_name is not None and _found(latent_format.taesd_decoder_name) is not None
+
+
+def _found(name: str) -> str | None:
     """The path that the host's previews would find."""
-    for file in folder_paths.get_filename_list(FOLDER):
-        if file.startswith(name):
-            return folder_paths.get_full_path_or_raise(FOLDER, file)
+    files = (file for file in folder_paths.get_filename_list(FOLDER) if file.startswith(name))
+    file = next(files, None)
+    return None if file is None else folder_paths.get_full_path_or_raise(FOLDER, file)
+
+
+def _file(name: str) -> str:
+    if (path := _found(name)) is not None:
+        return path
     raise ValueError(
-        f"look: the light decoder of this model, {name}, is not in models/{FOLDER}; put its .safetensors or .pth file "
-        f"there (the host's documentation of TAESD previews names the source), or {REMEDY}"
+        f"decoder: the light decoder of this model, {name}, is not in models/{FOLDER}; put its .safetensors or .pth "
+        f"file there (the host's documentation of TAESD previews names the source), or {REMEDY}"
     )
 
 

@@ -3,6 +3,7 @@
 import comfy.model_management
 from comfy.patcher_extension import WrappersMP
 
+from .attention_merging import check_batch, merging_of
 from .tags import KEY
 
 HEADROOM = 1.5  # the host's own factor between its estimate and what it asks to be free
@@ -14,8 +15,11 @@ AUTOMATIC = 0
 def windows_per_batch(patcher: object, row_shape: tuple[int, ...], n_samples: int, count: int, asked: int) -> int:
     """Windows in one model call: what the user asked for, or with 0 what fits.
 
-    row_shape: [C, …, h, w] of one window. count: windows of the canvas.
+    row_shape: [C, …, h, w] of one window. count: windows of the canvas, all of which merged attention takes at once.
     """
+    if merging_of(patcher.model_options.get("transformer_options", {})) is not None:
+        check_batch(count, asked)
+        return count
     if asked != AUTOMATIC:
         return min(asked, count)
     free = patcher.get_free_memory(patcher.load_device)

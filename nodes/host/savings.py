@@ -25,7 +25,8 @@ class Savings:
     grid: where windows stand, TILED for as the Window Tiler says. guided, second_pass: see PerceptualGuidance. look,
     precision: how windows are decoded for guidance. shrink: side of the square of pixels that the perceptual network
     sees as one. part: of the guided steps, the first of which then carry the weight of all (``concentrate``), in
-    (0, 1]. gradient: for users who choose none.
+    (0, 1]. strength: factor on the weight, which gives back what the other options take. gradient: for users who
+    choose none.
     """
 
     grid: Grid = Grid.TILED
@@ -35,6 +36,7 @@ class Savings:
     shrink: int = 1
     precision: Precision = Precision.AS_LOADED
     part: float = 1.0
+    strength: float = 1.0
     gradient: Gradient = Gradient.THROUGH_MODEL
 
     def on(self, layout: WindowLayout) -> WindowLayout:
@@ -42,6 +44,9 @@ class Savings:
         return layout if self.grid is Grid.TILED else replace(layout, grid=self.grid)
 
 
+_ROLLED = Savings(grid=Grid.ROLLED, second_pass=False, strength=1.5, gradient=Gradient.IMAGE_PRIOR)
 PRESETS = {
     Preset.REFERENCE: Savings(),
+    Preset.BALANCED: _ROLLED,
+    Preset.FAST: replace(_ROLLED, look=Look.CHEAPEST),
 }
