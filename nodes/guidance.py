@@ -150,7 +150,7 @@ class PerceptualSyncGuidance(io.ComfyNode):
                     optional=True,
                     advanced=True,
                     tooltip="Whose power spectrum the image prior is made of: a law of natural images, which fits the "
-                    "demo model, or what the first guided step shows of this very picture, for any model. A spectrum "
+                    "demo model, or what guided steps show of this very picture, for any model. A spectrum "
                     "from Latent Spectrum goes before both. Only with the gradient image prior (Wiener).",
                 ),
                 SpectrumSocket.Input(

@@ -30,9 +30,10 @@ class GuidanceSavings(io.ComfyNode):
                     "grid",
                     options=Grid,
                     default=Grid.TILED,
-                    tooltip="as tiled: the overlapping windows of the Window Tiler. rolled: windows side by side that "
-                    "stand elsewhere at each step (SpotDiffusion), a third of the model's work at the paper's stride; "
-                    "detail may be a little softer. alternating: two such grids in turn.",
+                    tooltip="as tiled: the overlapping windows of the Window Tiler. half overlapping: at strides of "
+                    "half a window, half of the model's work at the paper's stride. rolled: side by side, elsewhere "
+                    "at each step (SpotDiffusion), a third of the work; borders may be a little softer. alternating: "
+                    "two such grids in turn.",
                 ),
                 io.Combo.Input(
                     "windows_guided",
@@ -73,6 +74,15 @@ class GuidanceSavings(io.ComfyNode):
                     tooltip="Guide only this first part of the guided steps, with the weight of all of them.",
                 ),
                 io.Float.Input(
+                    "span",
+                    default=1.0,
+                    min=0.1,
+                    max=10.0,
+                    step=0.1,
+                    tooltip="How long guidance lasts, as a multiple of what its start and end percent say: 2 guides "
+                    "twice as many steps, which cost little on a rolled grid with a light decoder.",
+                ),
+                io.Float.Input(
                     "strength",
                     default=1.0,
                     min=0.1,
@@ -94,7 +104,9 @@ class GuidanceSavings(io.ComfyNode):
         )
 
     @classmethod
-    def execute(cls, grid, windows_guided, second_pass, decoder, shrink, part, strength, precision) -> io.NodeOutput:
+    def execute(
+        cls, grid, windows_guided, second_pass, decoder, shrink, part, span, strength, precision
+    ) -> io.NodeOutput:
         return io.NodeOutput(
             Savings(
                 grid=Grid(grid),
@@ -104,6 +116,7 @@ class GuidanceSavings(io.ComfyNode):
                 shrink=shrink,
                 precision=Precision(precision),
                 part=part,
+                span=span,
                 strength=strength,
             )
         )

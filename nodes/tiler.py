@@ -93,8 +93,9 @@ class WindowTiler(io.ComfyNode):
                     optional=True,
                     advanced=True,
                     tooltip="Where windows stand at each step. as tiled: always there, overlapping by the stride. "
-                    "rolled: side by side, elsewhere at each step (SpotDiffusion), a third of the work at the paper's "
-                    "stride, which does not count then. alternating: two such grids in turn.",
+                    "half overlapping: the same at strides of half a window at least. rolled: side by side, elsewhere "
+                    "at each step (SpotDiffusion), a third of the work at the paper's stride, which does not count "
+                    "then. alternating: two such grids in turn.",
                 ),
                 io.Latent.Input(
                     "latent",

@@ -181,7 +181,7 @@ class _Run:
         settings = self.plan.guidance
         if settings is None:
             return []
-        schedule = settings.schedule
+        schedule = settings.savings.over(settings.schedule)
         if self.plan.algorithm is Algorithm.REFERENCE:
             schedule = replace(schedule, clock=Clock.INDEX)
         percents = [percent_of_sigma(self.inner_model.model_sampling, sigma) for sigma in self.sigmas]

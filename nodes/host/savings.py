@@ -5,6 +5,7 @@ from enum import Enum
 
 from ...syncdiffusion_core.guidance import Guided
 from ...syncdiffusion_core.pullbacks import Gradient
+from ...syncdiffusion_core.schedule import GuidanceSchedule
 from ...syncdiffusion_core.views.windows import Grid, WindowLayout
 from .decoder import Look
 from .precision import Precision
@@ -25,8 +26,8 @@ class Savings:
     grid: where windows stand, TILED for as the Window Tiler says. guided, second_pass: see PerceptualGuidance. look,
     precision: how windows are decoded for guidance. shrink: side of the square of pixels that the perceptual network
     sees as one. part: of the guided steps, the first of which then carry the weight of all (``concentrate``), in
-    (0, 1]. strength: factor on the weight, which gives back what the other options take. gradient: for users who
-    choose none.
+    (0, 1]. span: factor on how long guidance lasts, above 0, to the end of the schedule at most. strength: factor on
+    the weight. gradient: for users who choose none.
     """
 
     grid: Grid = Grid.TILED
@@ -36,17 +37,23 @@ class Savings:
     shrink: int = 1
     precision: Precision = Precision.AS_LOADED
     part: float = 1.0
+    span: float = 1.0
     strength: float = 1.0
     gradient: Gradient = Gradient.THROUGH_MODEL
+
+    def over(self, schedule: GuidanceSchedule) -> GuidanceSchedule:
+        """A user's schedule under these savings, before ``part`` and ``strength``."""
+        end = schedule.start + self.span * (schedule.end - schedule.start)
+        return replace(schedule, end=min(end, 1.0))
 
     def on(self, layout: WindowLayout) -> WindowLayout:
         """The windows of a user's Window Tiler under these savings."""
         return layout if self.grid is Grid.TILED else replace(layout, grid=self.grid)
 
 
-_ROLLED = Savings(grid=Grid.ROLLED, second_pass=False, strength=1.5, gradient=Gradient.IMAGE_PRIOR)
+_ONE_PASS = Savings(second_pass=False, look=Look.CHEAPEST, span=2.0, strength=1.5, gradient=Gradient.IMAGE_PRIOR)
 PRESETS = {
     Preset.REFERENCE: Savings(),
-    Preset.BALANCED: _ROLLED,
-    Preset.FAST: replace(_ROLLED, look=Look.CHEAPEST),
+    Preset.BALANCED: replace(_ONE_PASS, grid=Grid.HALF),
+    Preset.FAST: replace(_ONE_PASS, grid=Grid.ROLLED),
 }

@@ -6,6 +6,7 @@ cell is inside a window far more often than at its border (SpotDiffusion, Frolov
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from ..blending import Blend
 from .windows import Grid, WindowLayout, Windows
@@ -38,10 +39,21 @@ def resolve_grid(
     layout: WindowLayout, canvas: tuple[int, int], cell_px: int, patch: int = 1
 ) -> "Windows | MovingWindows":
     """The windows of a run; see ``WindowLayout.resolve``. Those of a grid that moves have no use for the stride."""
+    if layout.grid is Grid.HALF:
+        layout = half_overlapping(layout)
     tiled = layout.resolve(canvas, cell_px, patch)
-    if layout.grid is Grid.TILED:
+    if layout.grid in (Grid.TILED, Grid.HALF):
         return tiled
     return moving_grid(layout.grid, canvas, tiled.window, (layout.wrap_y, layout.wrap_x), patch, layout.blend)
+
+
+def half_overlapping(layout: WindowLayout) -> WindowLayout:
+    """The layout with strides of at least half a window; wider ones stay."""
+    return replace(
+        layout,
+        stride_x_px=max(layout.stride_x_px, layout.window_width_px // 2),
+        stride_y_px=max(layout.stride_y_px, layout.window_height_px // 2),
+    )
 
 
 def moving_grid(

@@ -29,6 +29,7 @@ class Grid(str, Enum):
     """Where the windows of each step stand; see ``grids``."""
 
     TILED = "as tiled"
+    HALF = "half overlapping"
     ROLLED = "rolled"
     ALTERNATING = "alternating"
 

@@ -79,6 +79,16 @@ def test_the_grid_of_a_layout():
         resolve_grid(WindowLayout(16, 6, 4, 6, grid=Grid.ROLLED), (6, 14), 1)
 
 
+def test_half_overlapping_windows_by_their_numbers():
+    def lefts(stride, **options):
+        layout = WindowLayout(8, 8, stride, 8, grid=Grid.HALF, **options)
+        return [left for _, left in resolve_grid(layout, (8, 24), 1, patch=2).origins]
+
+    assert lefts(2) == [0, 4, 8, 12, 16]
+    assert lefts(6) == [0, 6, 12, 16]
+    assert lefts(2, wrap_x=True) == [0, 4, 8, 12, 16, 20]
+
+
 @MOVING
 def test_a_model_that_looks_at_one_place_does_not_see_the_windows(grid):
     """As good as the whole canvas in one piece."""

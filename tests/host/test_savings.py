@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-GRIDS = pytest.mark.parametrize("grid", ["as tiled", "rolled", "alternating"])
+GRIDS = pytest.mark.parametrize("grid", ["as tiled", "half overlapping", "rolled", "alternating"])
 ROTATING = "rotating, none overlapping"
 
 
@@ -18,7 +18,8 @@ def guided(panorama, windows, guidance, models, run_node):
 
     def run(savings=None, family="eps", guide=None, layout=None, **inputs):
         saved = {} if savings is None else {"savings": run_node("SyncDiffusionSavings", **savings)[0]}
-        chosen = guidance(weight=200.0, end_percent=1.0, gradient="image prior (Wiener)", **saved, **(guide or {}))
+        settings = {"weight": 200.0, "end_percent": 1.0, "gradient": "image prior (Wiener)", **saved}
+        chosen = guidance(**{**settings, **(guide or {})})
         made = panorama(models[family], layout or windows(64, 32), guidance=chosen, **{"steps": 4, **inputs})
         return made[0]["samples"]
 
@@ -44,15 +45,14 @@ def test_nothing_left_out_is_the_reference(guided):
 @pytest.mark.parametrize(
     ("preset", "savings"),
     [
-        ("balanced", {"grid": "rolled", "second_pass": False, "strength": 1.5}),
-        (
-            "fast",
-            {"grid": "rolled", "second_pass": False, "strength": 1.5, "decoder": "light decoder, else pooled latent"},
-        ),
+        ("balanced", {"grid": "half overlapping"}),
+        ("fast", {"grid": "rolled"}),
     ],
 )
 def test_presets_are_options_under_one_name(guided, preset, savings):
-    close(guided(guide={"preset": preset}), guided(savings))
+    cheapest = {"second_pass": False, "decoder": "light decoder, else pooled latent", "span": 2.0, "strength": 1.5}
+    half = {"end_percent": 0.5}
+    close(guided(guide={"preset": preset, **half}), guided({**cheapest, **savings}, guide=half))
 
 
 def test_a_preset_chooses_the_gradient_and_a_user_another(guidance):
