@@ -12,7 +12,8 @@ import torch
 from torch import Tensor
 
 from .anchors import Anchor, AnchorKind
-from .denoiser import Denoiser, Rows, batches
+from .batching import batches
+from .denoiser import Denoiser, Rows
 from .perceptual.distance import Decoder, Features, PerceptualDistance
 from .process import NoiseProcess
 from .pullbacks import Gradient, make_pullback

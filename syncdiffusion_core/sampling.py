@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
+from .batching import WindowBatches
 from .denoiser import Denoiser, denoise_views
 from .process import NoiseProcess
 from .strategies import STRATEGIES, Step, Synchronisation
@@ -26,7 +27,7 @@ def sample(
     sigmas: Sequence[float],
     synchronisation: Synchronisation = Synchronisation.MULTIDIFFUSION,
     guidance: Guidance | None = None,
-    batch_size: int = 1,
+    batch_size: int | WindowBatches = 1,
     eta: float = 0.0,
     noise: Callable[[], Tensor] | None = None,
     on_step: OnStep | None = None,
@@ -43,14 +44,14 @@ def sample(
     """
     if eta > 0 and noise is None:
         raise ValueError(f"eta of {eta} needs a source of noise; pass noise=lambda: torch.randn_like(canvas)")
-    strategy = STRATEGIES[synchronisation]
+    strategy, batches = STRATEGIES[synchronisation], WindowBatches.of(batch_size)
     n_samples = canvas.shape[0]
     state = strategy.start(view_set, canvas)
     for k, (sigma, sigma_next) in enumerate(zip(sigmas[:-1], sigmas[1:], strict=True)):
         views = strategy.views(view_set, state)
         if guidance is not None:
             views = guidance(views, k, sigma, n_samples, denoiser, process)
-        x0 = denoise_views(denoiser, views, sigma, n_samples, batch_size)
+        x0 = denoise_views(denoiser, views, sigma, n_samples, batches)
         psi = _step(process, sigma, sigma_next, eta, _fresh_noise(view_set, strategy.steps_views, eta, noise))
         state = strategy.advance(view_set, process, state, views, x0, sigma, psi)
         if on_step is not None:

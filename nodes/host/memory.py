@@ -1,8 +1,13 @@
 """How many windows fit in memory at once, and what the host should reserve for them."""
 
+import gc
+import logging
+
 import comfy.model_management
 from comfy.patcher_extension import WrappersMP
 
+from ...syncdiffusion_core.batching import WindowBatches
+from .progress import say
 from .tags import KEY
 
 HEADROOM = 1.5  # the host's own factor between its estimate and what it asks to be free
@@ -33,6 +38,19 @@ def guided_windows_per_batch(
     model = patcher.model.memory_required([n_samples * CFG_BRANCHES, *row_shape])
     decoder = vae.memory_used_decode((n_samples, *row_shape), vae.vae_dtype)
     return max(1, min(count, int(free / (max(model, decoder) * BACKWARD_FACTOR))))
+
+
+def window_batches(size: int) -> WindowBatches:
+    """Batches of one run, of this many windows until the host's device runs out of memory."""
+    return WindowBatches(size, comfy.model_management.is_oom, _make_room)
+
+
+def _make_room(size: int) -> None:
+    gc.collect()
+    comfy.model_management.soft_empty_cache()
+    line = f"out of memory: continuing with batches of {size} window{'s' * (size > 1)}"
+    logging.warning("SyncDiffusion %s", line)
+    say(line)
 
 
 def reserve_for_windows(model: object, row_shape: tuple[int, ...], rows: int) -> None:

@@ -24,7 +24,7 @@ from .denoiser import HostDenoiser
 from .guidance import HostGuidance, missing_backward, say_forward_only
 from .kept import KeptWindows, free_cells
 from .layout import make_slicer, resolve_windows
-from .memory import guided_windows_per_batch, load_together, windows_per_batch
+from .memory import guided_windows_per_batch, load_together, window_batches, windows_per_batch
 from .perceptual import HostDistance
 from .plan import Algorithm, Plan, is_euler, refuse_unmovable, refuse_without_noise
 from .process import host_process, percent_of_sigma
@@ -62,9 +62,10 @@ class _Run:
         self.process = host_process(self.inner_model.model_sampling)
         self.row_shape = (*x.shape[1:-2], *self.windows.window)
         self._prepare_conditioning(x)
-        self.batch_size = windows_per_batch(
+        size = windows_per_batch(
             self.patcher, self.row_shape, self.n_samples, len(self.windows), plan.windows_per_batch
         )
+        self.batches = window_batches(size)
         # One window is cut too where a gradient may go through the networks of its conditioning.
         slices = len(self.windows) > 1 or plan.guidance is not None or marked(entries_of(self.guider.conds))
         seed = extra_args.get("seed")
@@ -79,7 +80,7 @@ class _Run:
             return self._sequential(x, callback)
         if self.guidance is not None and self._ours():
             return self._reference(x, callback)
-        guider = WindowedGuider(self.guider, self.windows, self.batch_size, self.slicer)
+        guider = WindowedGuider(self.guider, self.windows, self.batches, self.slicer)
         inner = self.plan.inner
         return inner.sampler_function(
             WindowedModel(self.model, guider, self._mover()),
@@ -111,7 +112,7 @@ class _Run:
             x,
             self.sigmas,
             guidance=self.guidance,
-            batch_size=self.batch_size,
+            batch_size=self.batches,
             on_step=partial(_tell, callback),
         )
 

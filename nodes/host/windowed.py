@@ -10,6 +10,7 @@ from collections import Counter
 import comfy.samplers
 from torch import Tensor
 
+from ...syncdiffusion_core.batching import WindowBatches
 from ...syncdiffusion_core.denoiser import denoise_views
 from ...syncdiffusion_core.process import NoiseProcess
 from ...syncdiffusion_core.views.view_set import aggregate
@@ -22,7 +23,7 @@ from .slicing import Slicer
 class WindowedGuider:
     """A guider whose prediction of a canvas is the mean of its windows' (MultiDiffusion, Eq. 12)."""
 
-    def __init__(self, guider: object, windows: Windows, batch_size: int, slicer: Slicer | None) -> None:
+    def __init__(self, guider: object, windows: Windows, batch_size: WindowBatches, slicer: Slicer | None) -> None:
         self._guider, self._windows, self._batch_size, self._slicer = guider, windows, batch_size, slicer
 
     def __getattr__(self, name: str) -> object:
