@@ -68,6 +68,7 @@ def panorama(
             weights,
             gradient=Gradient.IMAGE_PRIOR,
             batch_size=WINDOWS_PER_BATCH,
+            first_pass_batch=WINDOWS_PER_BATCH,
             max_move=MAX_MOVE,
             report=report,
         )

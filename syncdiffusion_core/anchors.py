@@ -5,6 +5,8 @@ from enum import Enum
 
 from torch import Tensor
 
+from .views.view_set import ViewSet
+
 
 class AnchorKind(str, Enum):
     """Which picture the windows should resemble."""
@@ -19,12 +21,13 @@ class AnchorKind(str, Enum):
 class Anchor:
     """An anchor; index counts windows from the top left, image is [1 or N, 3, H, W] in [0, 1].
 
-    The centre is the paper's, of windows in a row; that of a grid is ``Windows.centre``, given as an index.
+    corner: (top, left) of the window by index in latent cells, for windows that move: the nearest one is meant.
     """
 
     kind: AnchorKind = AnchorKind.CENTRE
     index: int = 0
     image: Tensor | None = None
+    corner: tuple[int, int] | None = None
 
     def __post_init__(self) -> None:
         if self.kind is AnchorKind.IMAGE and self.image is None:
@@ -33,14 +36,17 @@ class Anchor:
                 f"or choose '{AnchorKind.CENTRE.value}'"
             )
 
-    def window(self, count: int) -> int | None:
-        """Index of the anchor window among ``count`` windows, None when the anchor is not a window."""
+    def window(self, views: ViewSet) -> int | None:
+        """Number of the anchor among these windows, None when the anchor is not a window."""
         if self.kind is AnchorKind.CENTRE:
-            return count // 2
-        if self.kind is AnchorKind.INDEX:
-            if not -count <= self.index < count:
-                raise ValueError(
-                    f"anchor_index must be between 0 and {count - 1} (there are {count} windows), got {self.index}"
-                )
-            return self.index % count
-        return None
+            return views.centre
+        if self.kind is not AnchorKind.INDEX:
+            return None
+        if self.corner is not None:
+            return views.nearest(self.corner)
+        count = len(views)
+        if not -count <= self.index < count:
+            raise ValueError(
+                f"anchor_index must be between 0 and {count - 1} (there are {count} windows), got {self.index}"
+            )
+        return self.index % count

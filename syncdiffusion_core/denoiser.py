@@ -1,5 +1,6 @@
 """What the core asks of a model: one callable, whatever its parameterisation."""
 
+from collections.abc import Sequence
 from typing import NamedTuple, Protocol
 
 import torch
@@ -48,16 +49,23 @@ class Denoiser(Protocol):
 
 
 def denoise_views(
-    denoiser: Denoiser, x: Tensor, sigma: float, n_samples: int, batch_size: int | WindowBatches
+    denoiser: Denoiser,
+    x: Tensor,
+    sigma: float,
+    n_samples: int,
+    batch_size: int | WindowBatches,
+    names: Sequence[int] | None = None,
 ) -> Tensor:
     """Denoise all views, ``batch_size`` of them per model call, or as the batches say.
 
-    x [V*N, C, h, w], view-major -> x0 of the same shape.
+    x [V*N, C, h, w], view-major -> x0 of the same shape. names: what the rows call the views, 0 to V-1 without.
     """
     by_view = x.unflatten(0, (-1, n_samples))  # [V, N, C, h, w]
+    called = range(len(by_view)) if names is None else names
 
     def one(views: tuple[int, ...]) -> Tensor:
-        return denoiser(by_view[list(views)].flatten(0, 1), sigma, Rows.grid(n_samples, views))
+        rows = Rows.grid(n_samples, tuple(called[view] for view in views))
+        return denoiser(by_view[list(views)].flatten(0, 1), sigma, rows)
 
     parts = WindowBatches.of(batch_size).each(range(len(by_view)), one)
     return torch.cat([x0[: len(views) * n_samples] for views, x0 in parts])

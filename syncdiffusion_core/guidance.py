@@ -7,16 +7,19 @@ the pullback of g through the denoiser. Their activations are never held togethe
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from enum import Enum
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from .anchors import Anchor, AnchorKind
-from .batching import batches
-from .denoiser import Denoiser, Rows
+from .batching import WindowBatches
+from .denoiser import Denoiser, Rows, denoise_views
 from .perceptual.distance import Decoder, Features, PerceptualDistance
 from .process import NoiseProcess
 from .pullbacks import Gradient, make_pullback
+from .views.view_set import ViewSet, aggregate
 
 PAPER_CELLS = 4096  # of the paper's 64x64 latent window: LPIPS is a spatial mean, so its gradient goes by 1/cells
 
@@ -43,16 +46,28 @@ class GuidanceTrace:
         )
 
 
+class Guided(str, Enum):
+    """Which windows of a guided step move."""
+
+    ALL = "all"
+    ROTATING = "rotating, none overlapping"
+
+
 @dataclass
 class PerceptualGuidance:
     """Guidance of one run.
 
     weights: the paper's w of each step, 0 where it is not guided (``GuidanceSchedule.weights``).
-    batch_size: windows in one gradient pass. max_move: largest root-mean-square move of a window in state
-    standard deviations, beyond which the move is scaled down, and non-finite gradients are skipped; None for
-    the paper's unguarded move. loss_scale: factor on the loss in its backward pass, for half-precision
-    decoders. where: how much of the move each cell takes, [V, N or 1, h, w] in [0, 1], None for all of it
-    everywhere; windows in which nothing moves are left out. report: called after every guided step.
+    batch_size: windows in one gradient pass; first_pass_batch: windows in one pass of the model before it. max_move:
+    largest root-mean-square move of a window in state standard deviations, beyond which the move is scaled down, and
+    non-finite gradients are skipped; None for the paper's unguarded move. loss_scale: factor on the loss in its
+    backward pass, for half-precision decoders. where: how much of the move each cell of the canvas takes,
+    [N or 1, H, W] in [0, 1], None for all of it everywhere; windows in which nothing moves are left out.
+    report: called after every guided step.
+
+    guided: which windows move. Where they do not overlap, the canvas moves by theirs, and all windows with it.
+    second_pass: the paper evaluates the model again at the moved state; without it the step is made with the clean
+    prediction from before the move, at no further cost (it errs by about a tenth of the move).
     """
 
     decode: Decoder
@@ -60,14 +75,18 @@ class PerceptualGuidance:
     weights: Sequence[float]
     anchor: Anchor = Anchor()
     gradient: Gradient = Gradient.THROUGH_MODEL
-    batch_size: int = 1
+    batch_size: int | WindowBatches = 1
+    first_pass_batch: int | WindowBatches = 1
     max_move: float | None = None
     loss_scale: float = 1.0
     where: Tensor | None = None
+    guided: Guided = Guided.ALL
+    second_pass: bool = True
     report: Callable[[GuidanceTrace], None] | None = None
 
     def __post_init__(self) -> None:
         self._pullback = make_pullback(self.gradient)
+        self._batches = WindowBatches.of(self.batch_size)
 
     def guides(self, step: int) -> bool:
         """Whether the step moves anything."""
@@ -75,56 +94,108 @@ class PerceptualGuidance:
 
     @torch.no_grad()
     def __call__(
-        self, x: Tensor, step: int, sigma: float, n_samples: int, denoiser: Denoiser, process: NoiseProcess
-    ) -> Tensor:
-        """Move the windows of a guided step: x [V*N, C, …, h, w], view-major -> the same shape."""
-        acting = self._acting(x.shape[0] // n_samples)
-        if not self.guides(step) or not acting:
-            return x
-        phi = self._clean_prediction(denoiser, process)
-        by_view = x.unflatten(0, (-1, n_samples))  # [V, N, C, …, h, w]
-        anchor = self._anchor_features(by_view, sigma, phi)
-        fixed = self.anchor.window(len(by_view))  # Algorithm 1 moves every window but the anchor
-        moving = [view for view in acting if view != fixed]
-        gradient, losses = torch.zeros_like(by_view), torch.zeros(by_view.shape[:2], device=x.device, dtype=x.dtype)
-        for picks, real in batches(len(moving), self.batch_size):
-            views = tuple(moving[pick] for pick in picks)
-            rows = Rows.grid(n_samples, views)
-            window = by_view[list(views)].flatten(0, 1)
-            x0 = phi(window, sigma, rows)
-            loss, g = self._decoder_gradient(x0, _select(anchor, rows.samples))
-            pulled = self._pullback(denoiser, process, window, sigma, rows, x0, g)
-            kept = list(views[:real])
-            gradient[kept] = pulled.unflatten(0, (-1, n_samples))[:real].to(gradient.dtype)
-            losses[kept] = loss.unflatten(0, (-1, n_samples))[:real].to(losses.device, losses.dtype)
+        self,
+        view_set: ViewSet,
+        x: Tensor,
+        step: int,
+        sigma: float,
+        n_samples: int,
+        denoiser: Denoiser,
+        process: NoiseProcess,
+    ) -> tuple[Tensor, Tensor | None]:
+        """Move the windows of a guided step: x [V*N, C, …, h, w], view-major -> the same shape, and their x0.
+
+        view_set: the windows of this step. x0 is None where it has to be evaluated at what is returned.
+        """
+        where = self._where(view_set)
+        guided = self._acting(view_set, step, where)
+        if not self.guides(step) or not guided:
+            return x, None
+        run = _Step(view_set, x.unflatten(0, (-1, n_samples)), sigma, denoiser, process)
+        x0 = self._first_pass(run, guided)
+        gradient, losses = self._gradients(run, x0, guided)
         scale = self.weights[step] * self._constant(x) * process.state_variance(sigma)
-        move = self._limited(self._guarded(-scale * gradient, process.state_scale(sigma)))
+        move = self._guarded(-scale * gradient, process.state_scale(sigma))
+        if where is not None:
+            move = move * where.to(move).reshape(*where.shape[:2], *[1] * (move.ndim - 4), *where.shape[-2:])
         if self.report is not None:
             size = _row_rms(move) / process.state_scale(sigma)
             self.report(GuidanceTrace(step, sigma, self.weights[step], losses, size))
-        return x + move.flatten(0, 1)
+        moved = x + self._spread(view_set, move.flatten(0, 1), guided)
+        return moved, None if self._evaluates_again else x0.flatten(0, 1)
 
-    def _acting(self, n_views: int) -> list[int]:
-        """The windows in which anything may move."""
-        if self.where is None:
-            return list(range(n_views))
-        return self.where.flatten(1).any(dim=1).nonzero().flatten().tolist()
+    @property
+    def _evaluates_again(self) -> bool:
+        return self.second_pass or self.gradient is Gradient.NOISY_LATENT
 
-    def _limited(self, move: Tensor) -> Tensor:
-        """Moves [V, N, C, …, h, w], as much of them as each cell takes."""
+    def _where(self, view_set: ViewSet) -> Tensor | None:
+        """How much of its move each cell of each window takes: [V, N or 1, 1, h, w]."""
         if self.where is None:
+            return None
+        return view_set.project(self.where[:, None]).unflatten(0, (len(view_set), -1))
+
+    def _acting(self, view_set: ViewSet, step: int, where: Tensor | None) -> list[int]:
+        """The windows whose turn it is and in which anything may move."""
+        views: Sequence[int] = range(len(view_set))
+        if self.guided is Guided.ROTATING:
+            views = view_set.apart(sum(weight != 0 for weight in self.weights[:step]))
+        if where is None:
+            return list(views)
+        free = where.flatten(1).any(dim=1).tolist()
+        return [view for view in views if free[view]]
+
+    def _first_pass(self, run: "_Step", guided: Sequence[int]) -> Tensor:
+        """Clean predictions [V, N, C, …, h, w] of the windows that are looked at; of all, where they are the step's.
+
+        In the ablation of Eq. 13 it is the noisy latent itself that is decoded, and no model is asked.
+        """
+        if self.gradient is Gradient.NOISY_LATENT:
+            return run.x / run.process.state_scale(run.sigma)
+        fixed = self.anchor.window(run.view_set)
+        looked_at = {*guided} if fixed is None else {*guided, fixed}
+        views = sorted(looked_at) if self._evaluates_again else list(range(len(run.x)))
+        x0 = denoise_views(
+            run.denoiser,
+            run.x[views].flatten(0, 1),
+            run.sigma,
+            run.x.shape[1],
+            self.first_pass_batch,
+            [run.view_set.names[view] for view in views],
+        ).unflatten(0, (len(views), -1))
+        if len(views) == len(run.x):
+            return x0
+        every = torch.zeros_like(run.x)
+        every[views] = x0
+        return every
+
+    def _gradients(self, run: "_Step", x0: Tensor, guided: Sequence[int]) -> tuple[Tensor, Tensor]:
+        """(J^T dL/dx0 of each window [V, N, C, …, h, w], 0 where none is taken; L of each, [V, N])."""
+        anchor = self._anchor_features(run, x0, guided)
+        fixed = self.anchor.window(run.view_set)  # Algorithm 1 moves every window but the anchor
+        moving = [view for view in guided if view != fixed]
+        n = x0.shape[1]
+        gradient, losses = torch.zeros_like(x0), x0.new_zeros(x0.shape[:2])
+
+        def gradients(views: tuple[int, ...]) -> tuple[Tensor, Tensor]:
+            rows = Rows.grid(n, tuple(run.view_set.names[view] for view in views))
+            x, clean = (part[list(views)].flatten(0, 1) for part in (run.x, x0))
+            loss, g = self._decoder_gradient(clean, _select(anchor, rows.samples))
+            return self._pullback(run.denoiser, run.process, x, run.sigma, rows, clean, g), loss
+
+        for views, (pulled, loss) in self._batches.each(moving, gradients):
+            gradient[list(views)] = pulled.unflatten(0, (-1, n))[: len(views)].to(gradient.dtype)
+            losses[list(views)] = loss.unflatten(0, (-1, n))[: len(views)].to(losses.device, losses.dtype)
+        return gradient, losses
+
+    def _spread(self, view_set: ViewSet, move: Tensor, guided: Sequence[int]) -> Tensor:
+        """What the moves [V*N, …] of the guided windows mean to every window."""
+        if self.guided is Guided.ALL:
             return move
-        where = self.where.to(move)
-        return move * where.reshape(*where.shape[:2], *[1] * (move.ndim - 4), *where.shape[2:])
+        some = move.unflatten(0, (len(view_set), -1))[list(guided)].flatten(0, 1)
+        return view_set.project(aggregate(view_set.subset(guided), some)).to(move.dtype)
 
     def _constant(self, x: Tensor) -> float:
         return self.distance.constant * x.shape[-2] * x.shape[-1] / PAPER_CELLS
-
-    def _clean_prediction(self, denoiser: Denoiser, process: NoiseProcess) -> Denoiser:
-        """What is decoded: phi(x), or in the ablation of Eq. 13 the noisy latent itself."""
-        if self.gradient is Gradient.NOISY_LATENT:
-            return lambda x, sigma, rows: x / process.state_scale(sigma)
-        return denoiser
 
     def _decoder_gradient(self, x0: Tensor, anchor: Features) -> tuple[Tensor, Tensor]:
         """Stage one: (L per row [N], dL/dx0 [N, C, …, h, w] in float32)."""
@@ -135,28 +206,24 @@ class PerceptualGuidance:
         dtype = torch.promote_types(g.dtype, torch.float32)
         return loss.detach(), g.to(dtype) / self.loss_scale
 
-    def _anchor_features(self, by_view: Tensor, sigma: float, phi: Denoiser) -> Features:
+    def _anchor_features(self, run: "_Step", x0: Tensor, guided: Sequence[int]) -> Features:
         """Features of each sample's anchor, batch N (or 1: one picture for all)."""
         if self.anchor.kind is AnchorKind.IMAGE:
             assert self.anchor.image is not None
-            return self.distance.features(self.anchor.image.to(by_view.device, by_view.dtype))
-        n_views, n_samples = by_view.shape[:2]
-        fixed = self.anchor.window(n_views)
+            return self.distance.features(self.anchor.image.to(x0.device, x0.dtype))
+        fixed = self.anchor.window(run.view_set)
         if fixed is not None:
-            return self._features(by_view, (fixed,), sigma, phi)
+            return self.distance.features(self.decode(x0[fixed]))
         sums: list[Tensor] | None = None
-        acting = self._acting(n_views)
-        for picks, real in batches(len(acting), self.batch_size):
-            views = tuple(acting[pick] for pick in picks)
-            features = self._features(by_view, views, sigma, phi)
-            part = [f.unflatten(0, (-1, n_samples))[:real].sum(dim=0) for f in features]
+
+        def features(views: tuple[int, ...]) -> Features:
+            return self.distance.features(self.decode(x0[list(views)].flatten(0, 1)))
+
+        for views, found in self._batches.each(guided, features):
+            part = [f.unflatten(0, (-1, x0.shape[1]))[: len(views)].sum(dim=0) for f in found]
             sums = part if sums is None else [s + p for s, p in zip(sums, part, strict=True)]
         assert sums is not None
-        return tuple(s / len(acting) for s in sums)
-
-    def _features(self, by_view: Tensor, views: tuple[int, ...], sigma: float, phi: Denoiser) -> Features:
-        rows = Rows.grid(by_view.shape[1], views)
-        return self.distance.features(self.decode(phi(by_view[list(views)].flatten(0, 1), sigma, rows)))
+        return tuple(s / len(guided) for s in sums)
 
     def _guarded(self, move: Tensor, state_scale: float) -> Tensor:
         """Moves [V, N, C, …, h, w] without non-finite values and no larger than max_move."""
@@ -167,6 +234,16 @@ class PerceptualGuidance:
         move = torch.where(finite, move, torch.zeros_like(move))
         size = _row_rms(move)[each] / state_scale
         return move * (self.max_move / size.clamp(min=self.max_move))
+
+
+class _Step(NamedTuple):
+    """A guided step: its windows, their states [V, N, C, …, h, w] and what evaluates them."""
+
+    view_set: ViewSet
+    x: Tensor
+    sigma: float
+    denoiser: Denoiser
+    process: NoiseProcess
 
 
 def _select(features: Features, samples: tuple[int, ...]) -> Features:

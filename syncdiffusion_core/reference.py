@@ -63,7 +63,7 @@ def syncdiffusion(
     """
     sigmas = official_sigmas(steps) if sigmas is None else sigmas
     weights = schedule.weights([k / steps for k in range(len(sigmas))])
-    guidance = PerceptualGuidance(decode, distance, weights, anchor, batch_size=batch_size)
+    guidance = PerceptualGuidance(decode, distance, weights, anchor, batch_size=batch_size, first_pass_batch=batch_size)
     start = noise * math.sqrt(1 + sigmas[0] ** 2)
     process = variance_exploding()
     return sample(denoiser, process, windows, start, sigmas, guidance=guidance, batch_size=batch_size)

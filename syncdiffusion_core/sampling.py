@@ -9,10 +9,11 @@ from .batching import WindowBatches
 from .denoiser import Denoiser, denoise_views
 from .process import NoiseProcess
 from .strategies import STRATEGIES, Step, Synchronisation
+from .views.grids import MovingWindows
 from .views.view_set import ViewSet, aggregate
 
-Guidance = Callable[[Tensor, int, float, int, Denoiser, NoiseProcess], Tensor]
-"""guidance(views, step, sigma, n_samples, denoiser, process) -> moved views."""
+Guidance = Callable[[ViewSet, Tensor, int, float, int, Denoiser, NoiseProcess], tuple[Tensor, Tensor | None]]
+"""guidance(view set, views, step, sigma, n_samples, denoiser, process) -> (moved views, their x0 or None)."""
 
 OnStep = Callable[[int, float, Tensor, Tensor], None]
 """Called after each step with (step, sigma, canvas x0, canvas x): previews, progress, interruption."""
@@ -22,7 +23,7 @@ OnStep = Callable[[int, float, Tensor, Tensor], None]
 def sample(
     denoiser: Denoiser,
     process: NoiseProcess,
-    view_set: ViewSet,
+    view_set: ViewSet | MovingWindows,
     canvas: Tensor,
     sigmas: Sequence[float],
     synchronisation: Synchronisation = Synchronisation.MULTIDIFFUSION,
@@ -34,6 +35,7 @@ def sample(
 ) -> Tensor:
     """Denoise a canvas through its views.
 
+    view_set: the views, of which each step sees ``view_set.at(step)``; windows that move need a state on the canvas.
     canvas: the noised canvas [N, C, H, W] at sigmas[0]. sigmas: decreasing noise levels, steps + 1 of them.
     batch_size: views in one model call; it does not change the result. eta: part of the noise that is drawn
     afresh at each step (0: DDIM; 1: ancestral), by ``noise() -> [N, C, H, W]``, once on the canvas.
@@ -46,17 +48,19 @@ def sample(
         raise ValueError(f"eta of {eta} needs a source of noise; pass noise=lambda: torch.randn_like(canvas)")
     strategy, batches = STRATEGIES[synchronisation], WindowBatches.of(batch_size)
     n_samples = canvas.shape[0]
-    state = strategy.start(view_set, canvas)
+    state = strategy.start(view_set.at(0), canvas)
     for k, (sigma, sigma_next) in enumerate(zip(sigmas[:-1], sigmas[1:], strict=True)):
-        views = strategy.views(view_set, state)
+        now, x0 = view_set.at(k), None
+        views = strategy.views(now, state)
         if guidance is not None:
-            views = guidance(views, k, sigma, n_samples, denoiser, process)
-        x0 = denoise_views(denoiser, views, sigma, n_samples, batches)
-        psi = _step(process, sigma, sigma_next, eta, _fresh_noise(view_set, strategy.steps_views, eta, noise))
-        state = strategy.advance(view_set, process, state, views, x0, sigma, psi)
+            views, x0 = guidance(now, views, k, sigma, n_samples, denoiser, process)
+        if x0 is None:
+            x0 = denoise_views(denoiser, views, sigma, n_samples, batches, now.names)
+        psi = _step(process, sigma, sigma_next, eta, _fresh_noise(now, strategy.steps_views, eta, noise))
+        state = strategy.advance(now, process, state, views, x0, sigma, psi)
         if on_step is not None:
-            on_step(k, sigma, aggregate(view_set, x0), strategy.canvas(view_set, state))
-    return strategy.canvas(view_set, state)
+            on_step(k, sigma, aggregate(now, x0), strategy.canvas(now, state))
+    return strategy.canvas(view_set.at(len(sigmas) - 2), state)
 
 
 def _fresh_noise(view_set: ViewSet, for_views: bool, eta: float, noise: Callable[[], Tensor] | None) -> Tensor | None:

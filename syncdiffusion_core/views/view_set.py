@@ -1,5 +1,6 @@
 """The contract of a set of views, and the aggregation A of SyncTweedies."""
 
+from collections.abc import Sequence
 from typing import Protocol
 
 import torch
@@ -10,9 +11,34 @@ class ViewSet(Protocol):
     """N views of one canvas. Immutable; both maps come from the same stored indices.
 
     Rows of a stack of views are ordered view-major, sample-minor: (v0,s0), (v0,s1), …, (v1,s0), …
+
+    names: what each view is called in ``Rows``: its number here, or in the larger set that it was taken from.
+    centre: number of the middle view, the anchor of SyncDiffusion.
     """
 
     def __len__(self) -> int: ...
+
+    @property
+    def names(self) -> tuple[int, ...]: ...
+
+    @property
+    def centre(self) -> int: ...
+
+    def at(self, step: int) -> "ViewSet":
+        """The views of one step: the set itself, unless it moves."""
+        ...
+
+    def nearest(self, origin: tuple[int, int]) -> int:
+        """Number of the view that is nearest to a corner (top, left) on the canvas."""
+        ...
+
+    def apart(self, turn: int) -> tuple[int, ...]:
+        """Numbers of views that do not overlap, others at each turn."""
+        ...
+
+    def subset(self, views: Sequence[int]) -> "ViewSet":
+        """Some of the views, in that order, under their names."""
+        ...
 
     def project(self, canvas: Tensor) -> Tensor:
         """f: canvas [N, C, H, W] -> views [V*N, C, h, w]."""

@@ -9,11 +9,13 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
+from functools import cached_property
 
 import torch
 from torch import Tensor
 
 from ..blending import Blend, window_weight
+from .subsets import apart
 
 
 class Positions(str, Enum):
@@ -79,22 +81,48 @@ class Windows:
         window: tuple[int, int],
         origins: tuple[tuple[int, int], ...],
         blend: Blend = Blend.UNIFORM,
+        names: tuple[int, ...] | None = None,
     ) -> None:
         self.canvas, self.window, self.origins, self.blend = canvas, window, origins, blend
-        rows = torch.tensor([top for top, _ in origins])[:, None] + torch.arange(window[0])  # [V, h]
-        columns = torch.tensor([left for _, left in origins])[:, None] + torch.arange(window[1])  # [V, w]
-        index = (rows % canvas[0])[:, :, None] * canvas[1] + (columns % canvas[1])[:, None, :]  # [V, h, w]
-        self._index = index.flatten()  # cell of the canvas under each cell of each window: both maps use it
-        self._weight = window_weight(blend, *window)  # [h, w]
+        self.names = tuple(range(len(origins))) if names is None else names
 
     def __len__(self) -> int:
         return len(self.origins)
+
+    @cached_property
+    def _index(self) -> Tensor:
+        """Cell of the canvas under each cell of each window, [V*h*w]: both maps use it."""
+        rows = torch.tensor([top for top, _ in self.origins])[:, None] + torch.arange(self.window[0])  # [V, h]
+        columns = torch.tensor([left for _, left in self.origins])[:, None] + torch.arange(self.window[1])  # [V, w]
+        index = (rows % self.canvas[0])[:, :, None] * self.canvas[1] + (columns % self.canvas[1])[:, None, :]
+        return index.flatten()
+
+    @cached_property
+    def _weight(self) -> Tensor:
+        return window_weight(self.blend, *self.window)  # [h, w]
 
     @property
     def centre(self) -> int:
         """Index of the middle window of the middle row: the official ``len // 2`` where there is one row."""
         columns = len({left for _, left in self.origins})
         return len(self) // columns // 2 * columns + columns // 2
+
+    @property
+    def every(self) -> "Windows":
+        """All windows of a run: these; see ``MovingWindows`` for others."""
+        return self
+
+    def at(self, step: int) -> "Windows":
+        """The windows of one step: always the same."""
+        return self
+
+    def apart(self, turn: int) -> tuple[int, ...]:
+        """Numbers of windows that do not overlap, others at each turn: see ``subsets.apart``."""
+        return apart(self.origins, self.window, self.canvas, turn)
+
+    def nearest(self, origin: tuple[int, int]) -> int:
+        """Number of the window whose corner (top, left) is nearest to this one, the first of several."""
+        return min(range(len(self)), key=lambda k: math.dist(self.origins[k], origin))
 
     def subset(self, views: Sequence[int], scale: int = 1) -> "Windows":
         """Some of the windows, in that order; over a canvas of ``scale`` times as many cells if asked."""
@@ -103,7 +131,8 @@ class Windows:
             return scale * size[0], scale * size[1]
 
         origins = tuple(scaled(self.origins[view]) for view in views)
-        return Windows(scaled(self.canvas), scaled(self.window), origins, self.blend)
+        names = tuple(self.names[view] for view in views)
+        return Windows(scaled(self.canvas), scaled(self.window), origins, self.blend, names)
 
     def project(self, canvas: Tensor) -> Tensor:
         """Crop: canvas [N, C, ..., H, W] -> views [V*N, C, ..., h, w]."""

@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from syncdiffusion_core.denoiser import Rows
+from syncdiffusion_core.views.windows import Windows
 
 CHANNELS = 4
 CFG = 2.5
@@ -98,6 +99,22 @@ def clamped_decode(x0: Tensor) -> Tensor:
 def smooth_decode(x0: Tensor) -> Tensor:
     """The same without kinks, for finite differences."""
     return F.conv2d(F.interpolate(x0, scale_factor=2), W_DECODE.to(x0), padding=1).sigmoid()
+
+
+class StillViews:
+    """What every view set has beside its two maps, for sets that never move."""
+
+    every = property(lambda self: self)
+    names = property(lambda self: tuple(range(len(self))))
+    centre = property(lambda self: len(self) // 2)
+
+    def at(self, step):
+        return self
+
+
+def side_by_side(count: int, size: int) -> Windows:
+    """A row of square windows that only touch."""
+    return Windows((size, count * size), (size, size), tuple((0, k * size) for k in range(count)))
 
 
 class ToyDistance:

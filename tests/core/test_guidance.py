@@ -13,7 +13,7 @@ from syncdiffusion_core.process import rectified_flow, variance_exploding
 from syncdiffusion_core.pullbacks import Gradient, MissingBackward
 from syncdiffusion_core.sampling import sample
 from syncdiffusion_core.strategies import Synchronisation
-from syncdiffusion_core.views.windows import WindowLayout
+from syncdiffusion_core.views.windows import WindowLayout, Windows
 
 VE, FLOW, EDM = variance_exploding(), rectified_flow(), variance_exploding(0.5)
 SIGMA, VIEWS, SIZE = 0.8, 5, 6
@@ -32,7 +32,17 @@ def make(weight=WEIGHT, **options) -> PerceptualGuidance:
 
 def moves(guidance, x, denoiser=toys.eps_denoiser, process=VE, sigma=SIGMA, n=1) -> torch.Tensor:
     """The moves of a guided step, [V, N, C, h, w]."""
-    return (guidance(x, 0, sigma, n, denoiser, process) - x).unflatten(0, (-1, n))
+    return (guidance(row(x, n), x, 0, sigma, n, denoiser, process)[0] - x).unflatten(0, (-1, n))
+
+
+def row(x, n=1) -> Windows:
+    """The windows of states [V*n, …]."""
+    return toys.side_by_side(x.shape[0] // n, SIZE)
+
+
+def on_canvas(where) -> torch.Tensor:
+    """Of each window of a row, [V, N, h, w] -> of their canvas, [N, h, V*w]."""
+    return torch.cat(list(where), dim=-1)
 
 
 def images(x, n=1, denoiser=toys.eps_denoiser, sigma=SIGMA) -> torch.Tensor:
@@ -68,7 +78,7 @@ def test_a_small_move_lowers_the_loss():
     losses = []
     x = states()
     for _ in range(2):
-        x = make(weight=50.0, report=lambda t: losses.append(t.loss.sum()))(x, 0, SIGMA, 1, toys.eps_denoiser, VE)
+        x = x + moves(make(weight=50.0, report=lambda t: losses.append(t.loss.sum())), x)[:, 0]
     assert losses[1] < losses[0]
 
 
@@ -187,7 +197,7 @@ def test_the_anchor_is_no_part_of_the_gradient():
 
 def test_the_only_window_is_its_own_anchor():
     x = states(views=1)
-    assert torch.equal(make()(x, 0, SIGMA, 1, toys.eps_denoiser, VE), x)
+    assert torch.equal(make()(row(x), x, 0, SIGMA, 1, toys.eps_denoiser, VE)[0], x)
 
 
 # Pullbacks.
@@ -327,8 +337,12 @@ def test_pictures_with_a_time_axis(gradient):
     x[0, 0, 0, 0] = float("nan")
     plain = make(gradient=gradient, max_move=0.01)
     timed = make(gradient=gradient, max_move=0.01, decode=lambda x0: toys.smooth_decode(x0[:, :, 0]))
-    wanted = plain(x, 0, SIGMA, 2, toys.eps_denoiser, VE)
-    got = timed(x[:, :, None], 0, SIGMA, 2, lambda x, s, rows: toys.eps_denoiser(x[:, :, 0], s, rows)[:, :, None], VE)
+
+    def in_time(x, sigma, rows):
+        return toys.eps_denoiser(x[:, :, 0], sigma, rows)[:, :, None]
+
+    wanted, _ = plain(row(x, 2), x, 0, SIGMA, 2, toys.eps_denoiser, VE)
+    got, _ = timed(row(x, 2), x[:, :, None], 0, SIGMA, 2, in_time, VE)
     torch.testing.assert_close(got[:, :, 0], wanted, rtol=1e-10, atol=1e-13, equal_nan=True)
 
 
@@ -498,7 +512,7 @@ def test_a_step_without_weight_is_left_alone():
     guidance = PerceptualGuidance(never, toys.ToyDistance(), [0.0, 1.0], report=never)
     assert not guidance.guides(0)
     assert guidance.guides(1)
-    assert guidance(x, 0, SIGMA, 1, never, VE) is x
+    assert guidance(row(x), x, 0, SIGMA, 1, never, VE)[0] is x
 
 
 @pytest.mark.parametrize("synchronisation", list(Synchronisation))
@@ -516,9 +530,9 @@ def test_a_run_without_weight_is_untouched(synchronisation):
 def test_guidance_leaves_its_input_alone():
     x = states()
     before = x.clone()
-    make()(x, 0, SIGMA, 1, toys.eps_denoiser, VE)
+    make()(row(x), x, 0, SIGMA, 1, toys.eps_denoiser, VE)
     assert torch.equal(x, before)
-    assert not make()(x, 0, SIGMA, 1, toys.eps_denoiser, VE).requires_grad
+    assert not make()(row(x), x, 0, SIGMA, 1, toys.eps_denoiser, VE)[0].requires_grad
 
 
 def test_the_trace_tells_what_a_step_did():
@@ -531,7 +545,7 @@ def test_the_trace_tells_what_a_step_did():
         batch_size=2,
         report=traces.append,
     )
-    got = guidance(x, 1, SIGMA, 2, toys.eps_denoiser, VE) - x
+    got = guidance(row(x, 2), x, 1, SIGMA, 2, toys.eps_denoiser, VE)[0] - x
     (trace,) = traces
     assert (trace.step, trace.sigma, trace.weight) == (1, SIGMA, WEIGHT)
     anchors = images(x, 2).unflatten(0, (VIEWS, 2))[VIEWS // 2]
@@ -585,9 +599,9 @@ def test_inference_needs_no_gradient_around_it():
 def test_a_mask_scales_the_move_cell_by_cell():
     x = states(n=2)
     where = toys.randn(VIEWS, 2, SIZE, SIZE, seed=4).sigmoid()
-    torch.testing.assert_close(moves(make(where=where), x, n=2), moves(make(), x, n=2) * where[:, :, None])
+    torch.testing.assert_close(moves(make(where=on_canvas(where)), x, n=2), moves(make(), x, n=2) * where[:, :, None])
     one = where[:, :1]
-    torch.testing.assert_close(moves(make(where=one), x, n=2), moves(make(), x, n=2) * one[:, :, None])
+    torch.testing.assert_close(moves(make(where=on_canvas(one)), x, n=2), moves(make(), x, n=2) * one[:, :, None])
 
 
 def test_windows_outside_the_mask_are_not_evaluated():
@@ -599,7 +613,7 @@ def test_windows_outside_the_mask_are_not_evaluated():
         seen.update(rows.views)
         return toys.eps_denoiser(x, sigma, rows)
 
-    got = moves(make(where=where), states(), denoiser=denoiser)
+    got = moves(make(where=on_canvas(where)), states(), denoiser=denoiser)
     assert seen == {0, 3, VIEWS // 2}  # and the anchor, though nothing moves there
     assert [view for view in range(VIEWS) if got[view].abs().max() > 0] == [0, 3]
 
@@ -608,7 +622,7 @@ def test_the_mean_of_windows_is_of_those_in_the_mask():
     x = states()
     where = torch.ones(VIEWS, 1, SIZE, SIZE)
     where[1] = 0
-    got = moves(make(anchor=Anchor(AnchorKind.MEAN), where=where), x)
+    got = moves(make(anchor=Anchor(AnchorKind.MEAN), where=on_canvas(where)), x)
     kept = [0, 2, 3, 4]
     names = dict(enumerate(kept))
 
@@ -620,5 +634,5 @@ def test_the_mean_of_windows_is_of_those_in_the_mask():
 
 def test_an_empty_mask_moves_nothing():
     x = states()
-    got = make(where=torch.zeros(VIEWS, 1, SIZE, SIZE))(x, 0, SIGMA, 1, toys.eps_denoiser, VE)
+    got = make(where=torch.zeros(1, SIZE, VIEWS * SIZE))(row(x), x, 0, SIGMA, 1, toys.eps_denoiser, VE)[0]
     assert torch.equal(got, x)

@@ -234,7 +234,9 @@ def test_the_papers_style_setting_in_units_of_w():
     def move(distance, weight):
         anchor = Anchor(AnchorKind.IMAGE, image=picture)
         guidance = PerceptualGuidance(toys.smooth_decode, distance, [weight], anchor)
-        return guidance(x, 0, 0.5, 1, lambda x, sigma, rows: x * 1.0, variance_exploding()) - x
+        return (
+            guidance(toys.side_by_side(2, 8), x, 0, 0.5, 1, lambda x, sigma, rows: x * 1.0, variance_exploding())[0] - x
+        )
 
     class Papers:
         constant = 1.0

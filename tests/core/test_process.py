@@ -169,7 +169,7 @@ def test_a_state_without_signal_has_no_clean_part():
 
 def guided(denoiser, process, x, sigma, weight=5000.0):
     guidance = PerceptualGuidance(toys.smooth_decode, toys.ToyDistance(), [weight])
-    return guidance(x, 0, sigma, 1, denoiser, process)
+    return guidance(toys.side_by_side(x.shape[0], x.shape[-1]), x, 0, sigma, 1, denoiser, process)[0]
 
 
 def in_vp(x, sigma, rows):

@@ -106,7 +106,8 @@ def test_the_oracle_is_algorithm_1_on_a_closed_loop_in_two_dimensions():
     noise, ab = toys.randn(1, 4, *canvas), official_ab(5)
     expected = algorithm_1("v", noise, ab, origins, window, WEIGHT, 0.9, every=1, thres=5)
     schedule = GuidanceSchedule(WEIGHT, 0.9, end=1.0, clock=Clock.INDEX)
-    got = core_run(toys.v_denoiser, noise, 5, origins, schedule, 4, window, canvas)
+    official = Anchor(AnchorKind.INDEX, len(origins) // 2)  # of a row; that of a grid is not its middle
+    got = core_run(toys.v_denoiser, noise, 5, origins, schedule, 4, window, canvas, official)
     torch.testing.assert_close(got * math.sqrt(ab[-1]), expected, rtol=0, atol=1e-8)
 
 

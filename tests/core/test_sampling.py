@@ -100,10 +100,10 @@ def test_guidance_comes_before_the_model_and_the_model_sees_what_it_moved():
     """Algorithm 1's second pass: the step is taken from the moved windows and their own prediction."""
     moved = []
 
-    def guidance(views, step, sigma, n_samples, denoiser, process):
-        assert (n_samples, process) == (2, VE)
+    def guidance(view_set, views, step, sigma, n_samples, denoiser, process):
+        assert (view_set, n_samples, process) == (WINDOWS, 2, VE)
         moved.append((step, sigma, views + 1.0))
-        return moved[-1][2]
+        return moved[-1][2], None
 
     asked = []
 

@@ -17,7 +17,7 @@ VIEW_STATES = (Synchronisation.VIEW_NOISE, Synchronisation.SYNCTWEEDIES)
 NOISE_MEANS = (Synchronisation.VIEW_NOISE, Synchronisation.CANONICAL_NOISE)
 
 
-class LinearViews:
+class LinearViews(toys.StillViews):
     """Views by explicit matrices: f_v = P_v, g_v = P_v^T, weights P_v^T 1."""
 
     def __init__(self, canvas: tuple[int, int], matrices: list[torch.Tensor], view: tuple[int, int]) -> None:
