@@ -70,7 +70,7 @@ class PanoramaSampler(io.ComfyNode):
         canvas = _canvas(model, latent_image)
         resolved = resolve_windows(windows, model.model, canvas)
         if guidance is not None:
-            check_guidance(guidance, model, resolved, canvas)
+            check_guidance(guidance, model, windows, canvas)
         schedule = _sigmas(model, steps, sampler_name, scheduler, denoise)
         sigmas = _part(schedule, start_at_step, end_at_step, not return_with_leftover_noise)
         if len(sigmas) < 2:
@@ -218,8 +218,8 @@ def _noise(canvas: torch.Tensor, seed: int, batch_index: list[int] | None, add_n
 
 def _with_window_memory(model, windows, canvas: torch.Tensor, asked: int):
     """A clone of the model for which the host reserves memory for a batch of windows, not for the canvas."""
-    row_shape = (*canvas.shape[1:-2], *windows.window)
-    rows = windows_per_batch(model, row_shape, canvas.shape[0], len(windows), asked) * canvas.shape[0]
+    row_shape = (*canvas.shape[1:-2], *windows.every.window)
+    rows = windows_per_batch(model, row_shape, canvas.shape[0], windows.largest, asked) * canvas.shape[0]
     clone = model.clone()
     reserve_for_windows(clone, row_shape, rows)
     return clone

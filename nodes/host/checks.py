@@ -1,11 +1,14 @@
 """What is wrong with a run, said before any model is loaded."""
 
+from dataclasses import replace
+
 import torch
 
 from ...syncdiffusion_core.anchors import AnchorKind
-from ...syncdiffusion_core.views.windows import Windows
+from ...syncdiffusion_core.views.windows import Grid, WindowLayout
 from .decoder import works_on_pixels
 from .guidance import GuidanceSettings
+from .layout import resolve_windows
 
 
 def check_latent(latent: dict) -> None:
@@ -32,7 +35,7 @@ def _check_mask_batch(mask: torch.Tensor, batch: int) -> None:
         )
 
 
-def check_guidance(settings: GuidanceSettings, model: object, windows: Windows, canvas: torch.Tensor) -> None:
+def check_guidance(settings: GuidanceSettings, model: object, layout: WindowLayout, canvas: torch.Tensor) -> None:
     """Raise ValueError for guidance that does not fit the model, the windows or the canvas [N, C, …, H, W]."""
     if canvas.ndim == 5 and canvas.shape[2] != 1:
         raise ValueError(
@@ -41,7 +44,7 @@ def check_guidance(settings: GuidanceSettings, model: object, windows: Windows, 
         )
     batch = canvas.shape[0]
     _check_vae(settings.vae, model.get_model_object("latent_format"))
-    settings.anchor.window(len(windows))
+    settings.anchor.window(resolve_windows(replace(layout, grid=Grid.TILED), model.model, canvas))
     image = settings.anchor.image
     if settings.anchor.kind is AnchorKind.IMAGE and image.shape[0] not in (1, batch):
         raise ValueError(

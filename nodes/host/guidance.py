@@ -12,6 +12,7 @@ from ...syncdiffusion_core.guidance import PerceptualGuidance
 from ...syncdiffusion_core.process import NoiseProcess
 from ...syncdiffusion_core.pullbacks import Gradient, MissingBackward
 from ...syncdiffusion_core.schedule import GuidanceSchedule
+from ...syncdiffusion_core.views.view_set import ViewSet
 from .gradients import has_backward, normal_tensor, outside_inference
 from .perceptual import PerceptualModel
 from .progress import say
@@ -48,13 +49,20 @@ class HostGuidance:
         return self._guidance.guides(step)
 
     def __call__(
-        self, views: Tensor, step: int, sigma: float, n_samples: int, denoiser: Denoiser, process: NoiseProcess
-    ) -> Tensor:
+        self,
+        view_set: ViewSet,
+        views: Tensor,
+        step: int,
+        sigma: float,
+        n_samples: int,
+        denoiser: Denoiser,
+        process: NoiseProcess,
+    ) -> tuple[Tensor, Tensor | None]:
         """See PerceptualGuidance."""
         if not self.guides(step):
-            return views
+            return views, None
         with outside_inference():
-            inputs = (normal_tensor(views), step, sigma, n_samples, denoiser, process)
+            inputs = (view_set, normal_tensor(views), step, sigma, n_samples, denoiser, process)
             try:
                 return self._guidance(*inputs)
             except MissingBackward as error:

@@ -2,19 +2,23 @@
 
 from torch import Tensor
 
+from ...syncdiffusion_core.views.grids import MovingWindows, resolve_grid
 from ...syncdiffusion_core.views.windows import WindowLayout, Windows
 from .positions import make_places, refuse_positions
 from .slicing import Slicer
+
+Views = Windows | MovingWindows
+"""The windows of a run: the same at every step, or others."""
 
 PATCH_NAMES = ("patch_size", "patch_spatial", "patch")
 """Under which the host's networks know the size of a patch: most, Cosmos and Anima, Krea 2."""
 
 
-def resolve_windows(layout: WindowLayout, inner_model: object, x: Tensor) -> Windows:
+def resolve_windows(layout: WindowLayout, inner_model: object, x: Tensor) -> Views:
     """The layout over a canvas [N, C, …, H, W] of this model's latents."""
     refuse_positions(layout, inner_model)
     cell_px = int(inner_model.latent_format.spacial_downscale_ratio)
-    return layout.resolve((x.shape[-2], x.shape[-1]), cell_px, patch_size(inner_model))
+    return resolve_grid(layout, (x.shape[-2], x.shape[-1]), cell_px, patch_size(inner_model))
 
 
 def make_slicer(layout: WindowLayout, windows: Windows, inner_model: object, seed: int | None) -> Slicer:

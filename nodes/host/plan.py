@@ -8,7 +8,7 @@ import comfy.samplers
 from torch import Tensor
 
 from ...syncdiffusion_core.guidance import GuidanceTrace
-from ...syncdiffusion_core.views.windows import WindowLayout
+from ...syncdiffusion_core.views.windows import Grid, WindowLayout
 from .guidance import GuidanceSettings
 from .memory import AUTOMATIC
 
@@ -76,6 +76,11 @@ def refuse_unmovable(plan: Plan) -> None:
         raise ValueError(
             f"sampler: '{plan.algorithm.value}' is defined for euler and ddim only; choose one of them or "
             f"the algorithm '{Algorithm.HOST_SAMPLER.value}'"
+        )
+    if plan.algorithm is Algorithm.SEQUENTIAL and plan.layout.grid is not Grid.TILED:
+        raise ValueError(
+            f"windows: '{plan.algorithm.value}' makes each window once, and these stand elsewhere at every step; "
+            f"choose the grid '{Grid.TILED.value}' in the Window Tiler or the algorithm '{Algorithm.AUTOMATIC.value}'"
         )
     if plan.algorithm is Algorithm.SEQUENTIAL and guided:
         raise ValueError(

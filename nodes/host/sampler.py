@@ -16,6 +16,7 @@ from ...syncdiffusion_core.guidance import GuidanceTrace, PerceptualGuidance
 from ...syncdiffusion_core.pullbacks import Gradient
 from ...syncdiffusion_core.sampling import sample
 from ...syncdiffusion_core.schedule import Clock
+from ...syncdiffusion_core.views.windows import Grid
 from .bootstrapping import marked
 from .checks import check_guidance
 from .conditioning import encode_for_windows, entries_of, models_and_conds, refuse_context_windows
@@ -30,7 +31,7 @@ from .plan import Algorithm, Plan, is_euler, refuse_unmovable, refuse_without_no
 from .process import host_process, percent_of_sigma
 from .progress import say
 from .stateful import refuse_stateful
-from .windowed import Mover, WindowedGuider, WindowedModel
+from .windowed import Mover, Steps, WindowedGuider, WindowedModel
 
 HALF_PRECISION_SCALE = 2.0**12
 LOOKS_AHEAD = {"sample_heun": 2}
@@ -56,14 +57,15 @@ class _Run:
         self.patcher, self.inner_model = self.guider.model_patcher, self.guider.inner_model
         self.sigma_tensor, self.sigmas = sigmas, [float(s) for s in sigmas]
         self.n_samples = x.shape[0]
-        self.windows = resolve_windows(plan.layout, self.inner_model, x)
+        self.grid = resolve_windows(plan.layout, self.inner_model, x)
+        self.windows = self.grid.every
         if plan.guidance is not None:
-            check_guidance(plan.guidance, self.patcher, self.windows, x)
+            check_guidance(plan.guidance, self.patcher, plan.layout, x)
         self.process = host_process(self.inner_model.model_sampling)
         self.row_shape = (*x.shape[1:-2], *self.windows.window)
         self._prepare_conditioning(x)
         size = windows_per_batch(
-            self.patcher, self.row_shape, self.n_samples, len(self.windows), plan.windows_per_batch
+            self.patcher, self.row_shape, self.n_samples, self.grid.largest, plan.windows_per_batch
         )
         self.batches = window_batches(size)
         # One window is cut too where a gradient may go through the networks of its conditioning.
@@ -72,7 +74,7 @@ class _Run:
         self.slicer = make_slicer(plan.layout, self.windows, self.inner_model, seed) if slices else None
         self.denoise_mask = extra_args.get("denoise_mask")
         self.denoiser = self._denoiser()
-        self.guidance = self._make_guidance()
+        self.guidance = self._make_guidance(x)
 
     def sample(self, x: Tensor, callback: Callable | None, disable: bool | None) -> Tensor:
         """The canvas at the last sigma."""
@@ -80,10 +82,10 @@ class _Run:
             return self._sequential(x, callback)
         if self.guidance is not None and self._ours():
             return self._reference(x, callback)
-        guider = WindowedGuider(self.guider, self.windows, self.batches, self.slicer)
-        inner = self.plan.inner
+        inner, steps = self.plan.inner, Steps(self.sigmas)
+        guider = WindowedGuider(self.guider, self.grid, steps, self.batches, self.slicer)
         return inner.sampler_function(
-            WindowedModel(self.model, guider, self._mover()),
+            WindowedModel(self.model, guider, self._mover(steps)),
             x,
             self.sigma_tensor,
             extra_args=self.extra_args,
@@ -108,7 +110,7 @@ class _Run:
         return sample(
             self.denoiser,
             self.process,
-            self.windows,
+            self.grid,
             x,
             self.sigmas,
             guidance=self.guidance,
@@ -131,11 +133,11 @@ class _Run:
         given = (self.sigmas, known, self.model.latent_image, self.model.noise, order)
         return extrapolate(self.denoiser, self.process, self.windows, x, *given, on_step=on_step)
 
-    def _mover(self) -> Mover | None:
+    def _mover(self, steps: Steps) -> Mover | None:
         if self.guidance is None:
             return None
         opens = LOOKS_AHEAD.get(self.plan.inner.sampler_function.__name__, 1)
-        return Mover(self.guidance, self.denoiser, self.process, self.windows, self.sigmas, opens)
+        return Mover(self.guidance, self.denoiser, self.process, self.grid, steps, opens)
 
     def _prepare_conditioning(self, x: Tensor) -> None:
         refuse_context_windows(self.extra_args.get("model_options", {}))
@@ -145,7 +147,7 @@ class _Run:
         for model, conds in models_and_conds(self.guider):
             encode_for_windows(model, conds, self.plan.layout, self.windows, x, self.extra_args.get("seed"))
 
-    def _make_guidance(self) -> HostGuidance | None:
+    def _make_guidance(self, x: Tensor) -> HostGuidance | None:
         settings = self.plan.guidance
         weights = self._weights()
         if settings is None or not any(weights):
@@ -156,11 +158,14 @@ class _Run:
             decode=HostDecoder(vae, self.inner_model),
             distance=HostDistance(settings.perceptual),
             weights=weights,
-            anchor=self._fitted_anchor(settings.anchor),
+            anchor=self._fitted_anchor(settings.anchor, x),
             gradient=self._gradient(settings.gradient),
-            batch_size=guided_windows_per_batch(
-                self.patcher, vae, self.row_shape, self.n_samples, len(self.windows), self.plan.windows_per_batch
+            batch_size=window_batches(
+                guided_windows_per_batch(
+                    self.patcher, vae, self.row_shape, self.n_samples, self.grid.largest, self.plan.windows_per_batch
+                )
             ),
+            first_pass_batch=self.batches,
             max_move=None if reference else settings.max_move,
             loss_scale=HALF_PRECISION_SCALE if vae.vae_dtype == torch.float16 else 1.0,
             where=self._where(settings.mask),
@@ -186,7 +191,7 @@ class _Run:
         return weights
 
     def _where(self, mask: Tensor | None) -> Tensor | None:
-        """How much of its move each cell of each window takes, [V, N or 1, h, w]; None for all of it everywhere."""
+        """How much of its move each cell of the canvas takes, [N or 1, H, W]; None for all of it everywhere."""
         if mask is None and self.denoise_mask is None:
             return None
         where = torch.ones(1, *self.windows.canvas, device=self.sigma_tensor.device)
@@ -196,7 +201,7 @@ class _Run:
             where = where * free_cells(self.denoise_mask)
         if not where.any():
             say("no window is guided: the guidance's mask and the noise mask leave it no place to act")
-        return self.windows.project(where).unflatten(0, (len(self.windows), -1))
+        return where
 
     def _gradient(self, asked: Gradient) -> Gradient:
         """The gradient asked for, or the forward-only one where the model has no backward; says so."""
@@ -208,10 +213,11 @@ class _Run:
         say_forward_only(reason)
         return Gradient.FORWARD_ONLY
 
-    def _fitted_anchor(self, anchor: Anchor) -> Anchor:
-        """The anchor on this canvas: its picture scaled and cropped to a window, the middle of a grid found."""
-        if anchor.kind is AnchorKind.CENTRE:
-            return Anchor(AnchorKind.INDEX, self.windows.centre)
+    def _fitted_anchor(self, anchor: Anchor, x: Tensor) -> Anchor:
+        """The anchor on this canvas: its picture scaled and cropped to a window, the place of a window by index."""
+        if anchor.kind is AnchorKind.INDEX:
+            tiled = resolve_windows(replace(self.plan.layout, grid=Grid.TILED), self.inner_model, x)
+            return replace(anchor, corner=tiled.origins[anchor.window(tiled)])
         if anchor.image is None:
             return anchor
         size = (self.plan.layout.window_width_px, self.plan.layout.window_height_px)

@@ -6,6 +6,7 @@ calls in turn, a guider (``guider(x, sigma, model_options, seed)``).
 
 import copy
 from collections import Counter
+from collections.abc import Sequence
 
 import comfy.samplers
 from torch import Tensor
@@ -14,27 +15,30 @@ from ...syncdiffusion_core.batching import WindowBatches
 from ...syncdiffusion_core.denoiser import denoise_views
 from ...syncdiffusion_core.process import NoiseProcess
 from ...syncdiffusion_core.views.view_set import aggregate
-from ...syncdiffusion_core.views.windows import Windows
 from .denoiser import HostDenoiser
 from .guidance import HostGuidance
+from .layout import Views
 from .slicing import Slicer
 
 
 class WindowedGuider:
     """A guider whose prediction of a canvas is the mean of its windows' (MultiDiffusion, Eq. 12)."""
 
-    def __init__(self, guider: object, windows: Windows, batch_size: WindowBatches, slicer: Slicer | None) -> None:
-        self._guider, self._windows, self._batch_size, self._slicer = guider, windows, batch_size, slicer
+    def __init__(
+        self, guider: object, grid: Views, steps: "Steps", batch_size: WindowBatches, slicer: Slicer | None
+    ) -> None:
+        self._guider, self._grid, self._steps = guider, grid, steps
+        self._batch_size, self._slicer = batch_size, slicer
 
     def __getattr__(self, name: str) -> object:
         return getattr(self._guider, name)
 
     def __call__(self, x: Tensor, sigma: Tensor, model_options: dict, seed: int | None = None) -> Tensor:
         """x [N, C, H, W], one sigma for all samples -> x0."""
-        denoiser = HostDenoiser(self._guider, model_options, seed, self._slicer)
-        views = self._windows.project(x)
-        x0 = denoise_views(denoiser, views, float(sigma.flatten()[0]), x.shape[0], self._batch_size)
-        return aggregate(self._windows, x0).to(x.dtype)
+        denoiser, level = HostDenoiser(self._guider, model_options, seed, self._slicer), float(sigma.flatten()[0])
+        windows = self._grid.at(self._steps.of(level))
+        x0 = denoise_views(denoiser, windows.project(x), level, x.shape[0], self._batch_size, windows.names)
+        return aggregate(windows, x0).to(x.dtype)
 
 
 class WindowedModel:
@@ -54,16 +58,31 @@ class WindowedModel:
         return getattr(self._masked, name)
 
     def __call__(self, x: Tensor, sigma: Tensor, *args: object, **kwargs: object) -> Tensor:
-        if self._mover is not None:
-            self._mover.move(x, float(sigma.flatten()[0]))
-        return self._masked(x, sigma, *args, **kwargs)
+        x0 = None if self._mover is None else self._mover.move(x, float(sigma.flatten()[0]))
+        return self._masked(x, sigma, *args, **kwargs) if x0 is None else x0
+
+
+class Steps:
+    """The steps of a run by their noise levels; samplers of higher order ask between them too."""
+
+    def __init__(self, sigmas: Sequence[float]) -> None:
+        self._sigmas = sigmas[:-1]
+
+    def of(self, sigma: float) -> int:
+        """The step that a level belongs to: the last one that starts at it or above."""
+        return max(sum(start >= sigma for start in self._sigmas) - 1, 0)
+
+    def starting_at(self, sigma: float) -> int | None:
+        """The step that starts at exactly this level, None if none does."""
+        return self._sigmas.index(sigma) if sigma in self._sigmas else None
 
 
 class Mover:
     """Moves a sampler's canvas at the first model call of each guided step.
 
     Moving each window and averaging equals moving the canvas by the mean of the moves, up to the second
-    evaluation of the model, which the sampler itself makes at the moved canvas.
+    evaluation of the model, which the sampler itself makes at the moved canvas; or it takes the prediction from
+    before the move, where the guidance does without that evaluation.
     """
 
     def __init__(
@@ -71,30 +90,32 @@ class Mover:
         guidance: HostGuidance,
         denoiser: HostDenoiser,
         process: NoiseProcess,
-        windows: Windows,
-        sigmas: list[float],
+        grid: Views,
+        steps: Steps,
         first_visit: int,
     ) -> None:
         self._guidance, self._denoiser, self._process = guidance, denoiser, process
-        self._windows, self._sigmas, self._first_visit = windows, sigmas, first_visit
+        self._grid, self._steps, self._first_visit = grid, steps, first_visit
         self._visits: Counter[int] = Counter()
 
-    def move(self, x: Tensor, sigma: float) -> None:
-        """Move x [N, C, H, W] in place if this call opens a guided step."""
+    def move(self, x: Tensor, sigma: float) -> Tensor | None:
+        """Move x [N, C, H, W] in place if this call opens a guided step -> x0 if that need not be evaluated."""
         step = self._opened_step(sigma)
         if step is None or not self._guidance.guides(step):
-            return
-        views = self._windows.project(x)
-        moved = self._guidance(views, step, sigma, x.shape[0], self._denoiser, self._process)
-        x.add_(aggregate(self._windows, moved - views).to(x.dtype))
+            return None
+        windows = self._grid.at(step)
+        views = windows.project(x)
+        moved, x0 = self._guidance(windows, views, step, sigma, x.shape[0], self._denoiser, self._process)
+        x.add_(aggregate(windows, moved - views).to(x.dtype))
+        return None if x0 is None else aggregate(windows, x0).to(x.dtype)
 
     def _opened_step(self, sigma: float) -> int | None:
         """The step whose state the sampler is asking about, None in the middle of one.
 
         A sampler such as heun looks ahead to the next level first: its second visit there opens the step.
         """
-        if sigma not in self._sigmas[:-1]:
+        step = self._steps.starting_at(sigma)
+        if step is None:
             return None
-        step = self._sigmas.index(sigma)
         self._visits[step] += 1
         return step if self._visits[step] == (self._first_visit if step else 1) else None

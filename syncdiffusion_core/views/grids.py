@@ -6,24 +6,15 @@ cell is inside a window far more often than at its border (SpotDiffusion, Frolov
 """
 
 from collections.abc import Sequence
-from enum import Enum
 
 from ..blending import Blend
-from .windows import Windows
+from .windows import Grid, WindowLayout, Windows
 
 GOLDEN = (5**0.5 - 1) / 2  # its multiples, modulo 1, are spread the most evenly at every length
 
 
-class Grid(str, Enum):
-    """Where the windows of each step stand."""
-
-    TILED = "as tiled"
-    ROLLED = "rolled"
-    ALTERNATING = "alternating"
-
-
 class MovingWindows:
-    """A ViewSet that is another subset of ``every`` at each step.
+    """Windows of which each step sees others.
 
     every: all windows of a run, by whose numbers conditioning knows them. steps: numbers of the windows of each
     step; later steps begin again.
@@ -36,6 +27,21 @@ class MovingWindows:
     def at(self, step: int) -> Windows:
         """The windows of one step."""
         return self._steps[step % len(self._steps)]
+
+    @property
+    def largest(self) -> int:
+        """Most windows that a step sees."""
+        return max(len(step) for step in self._steps)
+
+
+def resolve_grid(
+    layout: WindowLayout, canvas: tuple[int, int], cell_px: int, patch: int = 1
+) -> "Windows | MovingWindows":
+    """The windows of a run; see ``WindowLayout.resolve``. Those of a grid that moves have no use for the stride."""
+    tiled = layout.resolve(canvas, cell_px, patch)
+    if layout.grid is Grid.TILED:
+        return tiled
+    return moving_grid(layout.grid, canvas, tiled.window, (layout.wrap_y, layout.wrap_x), patch, layout.blend)
 
 
 def moving_grid(

@@ -25,6 +25,14 @@ class Positions(str, Enum):
     CANVAS = "place on the canvas"
 
 
+class Grid(str, Enum):
+    """Where the windows of each step stand; see ``grids``."""
+
+    TILED = "as tiled"
+    ROLLED = "rolled"
+    ALTERNATING = "alternating"
+
+
 @dataclass(frozen=True)
 class WindowLayout:
     """Windows as a user gives them: pixels, independent of any model or canvas."""
@@ -37,6 +45,7 @@ class WindowLayout:
     wrap_y: bool = False
     blend: Blend = Blend.UNIFORM
     positions: Positions = Positions.WINDOW
+    grid: Grid = Grid.TILED
 
     def __post_init__(self) -> None:
         for axis, window, stride in (
@@ -119,6 +128,11 @@ class Windows:
     def apart(self, turn: int) -> tuple[int, ...]:
         """Numbers of windows that do not overlap, others at each turn: see ``subsets.apart``."""
         return apart(self.origins, self.window, self.canvas, turn)
+
+    @property
+    def largest(self) -> int:
+        """Most windows that a step sees: all."""
+        return len(self)
 
     def nearest(self, origin: tuple[int, int]) -> int:
         """Number of the window whose corner (top, left) is nearest to this one, the first of several."""

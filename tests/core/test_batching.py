@@ -7,9 +7,12 @@ import core_toys as toys
 import pytest
 import torch
 
+from syncdiffusion_core.anchors import Anchor, AnchorKind
 from syncdiffusion_core.batching import ALONE, WindowBatches, batches
 from syncdiffusion_core.denoiser import denoise_views
+from syncdiffusion_core.guidance import PerceptualGuidance
 from syncdiffusion_core.process import variance_exploding
+from syncdiffusion_core.pullbacks import Gradient
 from syncdiffusion_core.sampling import sample
 from syncdiffusion_core.views.windows import WindowLayout
 
@@ -165,15 +168,37 @@ def test_a_host_names_its_own_errors():
 
 
 SIGMAS = (8.0, 2.0, 0.7, 0.0)
+WINDOWS = WindowLayout(6, 6, 2, 6).resolve((6, 24), 1)
 
 
 @pytest.mark.parametrize("limit", [2, 4, 6])
 @pytest.mark.parametrize("n", [1, 2])
 def test_a_run_that_runs_out_of_memory_ends_at_the_same_canvas(limit, n):
-    windows = WindowLayout(6, 6, 2, 6).resolve((6, 24), 1)
     canvas = 8.0 * toys.randn(n, 4, 6, 24)
-    run = lambda model, size: sample(model, variance_exploding(), windows, canvas, SIGMAS, batch_size=size)  # noqa: E731
+    run = lambda model, size: sample(model, variance_exploding(), WINDOWS, canvas, SIGMAS, batch_size=size)  # noqa: E731
     kept = WindowBatches(16)
     got = run(Full(limit), kept)
     assert kept.size * n <= limit
     torch.testing.assert_close(got, run(toys.eps_denoiser, 16), rtol=0, atol=1e-10)
+
+
+@pytest.mark.parametrize("gradient", list(Gradient))
+@pytest.mark.parametrize("anchor", [AnchorKind.CENTRE, AnchorKind.MEAN])
+@pytest.mark.parametrize("where", ["denoiser", "decoder"])
+def test_guidance_that_runs_out_of_memory_moves_the_same(gradient, anchor, where):
+    x, full = toys.randn(len(WINDOWS) * 2, 4, 6, 6), Full(4)
+
+    def decode(x0):
+        if where == "decoder" and len(x0) > 4:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return toys.smooth_decode(x0)
+
+    def moved(decode, model, size):
+        guide = PerceptualGuidance(
+            decode, toys.ToyDistance(), [3000.0], Anchor(anchor), gradient, batch_size=size, first_pass_batch=size
+        )
+        return guide(WINDOWS, x, 0, 0.8, 2, model, variance_exploding())[0]
+
+    wanted = moved(toys.smooth_decode, toys.eps_denoiser, 1)
+    got = moved(decode, full if where == "denoiser" else toys.eps_denoiser, WindowBatches(6))
+    torch.testing.assert_close(got, wanted, rtol=0, atol=1e-10)

@@ -33,11 +33,11 @@ class Moved:
     def __init__(self, host_sampler, model, sigmas, name, move):
         self.inner_model = StandIn(model)
         guidance = type("Guidance", (), {"guides": lambda self, step: step == MOVED_STEP and move})()
-        type(guidance).__call__ = lambda self, views, *rest: views + MOVE
+        type(guidance).__call__ = lambda self, windows, views, *rest: (views + MOVE, None)
         opens = host_sampler.LOOKS_AHEAD.get(comfy.samplers.ksampler(name).sampler_function.__name__, 1)
         windowed = sys.modules[host_sampler.__name__.replace(".sampler", ".windowed")]
         windows = WindowLayout(64, 64, 64, 64).resolve((8, 8), 8)
-        self.mover = windowed.Mover(guidance, None, None, windows, sigmas, opens)
+        self.mover = windowed.Mover(guidance, None, None, windows, windowed.Steps(sigmas), opens)
 
     def __call__(self, x, sigma, **kwargs):
         self.mover.move(x, float(sigma[0]))
