@@ -12,6 +12,7 @@ from .panorama_sampler import PanoramaSampler
 from .perceptual_loader import LoadPerceptualModel
 from .region_prompts import RegionPrompts
 from .sampler import SyncDiffusionSampler
+from .savings import GuidanceSavings
 from .tiler import WindowTiler
 from .window_prompts import WindowPrompts
 
@@ -20,6 +21,7 @@ NODES: list[type[io.ComfyNode]] = [
     WindowPrompts,
     RegionPrompts,
     PerceptualSyncGuidance,
+    GuidanceSavings,
     PanoramaSampler,
     SyncDiffusionSampler,
     ApplyWindows,

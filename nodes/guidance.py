@@ -6,7 +6,11 @@ from ..syncdiffusion_core.anchors import Anchor, AnchorKind
 from ..syncdiffusion_core.pullbacks import Gradient
 from ..syncdiffusion_core.schedule import Clock, GuidanceSchedule
 from .host.guidance import GuidanceSettings
+from .host.savings import PRESETS, Preset
 from .sockets import CATEGORY, Guidance, Perceptual
+from .sockets import Savings as SavingsSocket
+
+OF_PRESET = "as the preset says"
 
 
 class PerceptualSyncGuidance(io.ComfyNode):
@@ -77,8 +81,8 @@ class PerceptualSyncGuidance(io.ComfyNode):
                 ),
                 io.Combo.Input(
                     "gradient",
-                    options=Gradient,
-                    default=Gradient.THROUGH_MODEL,
+                    options=[OF_PRESET, *(each.value for each in Gradient)],
+                    default=OF_PRESET,
                     advanced=True,
                     tooltip="How the gradient reaches the latent: through the model (the paper); forward only (one "
                     "more model call instead, for quantised or streamed models); image prior (no model call; strongest "
@@ -129,6 +133,19 @@ class PerceptualSyncGuidance(io.ComfyNode):
                     tooltip="Largest move of a window in one step, in standard deviations of its noisy latent; guards "
                     "the picture against too much weight. 0 sets no limit, as in the paper.",
                 ),
+                io.Combo.Input(
+                    "preset",
+                    options=Preset,
+                    default=Preset.REFERENCE,
+                    optional=True,
+                    tooltip="How much of the paper's work is done. reference: all of it. balanced: nearly the same "
+                    "coherence for the price of no guidance. fast: for half of that; see the README's table.",
+                ),
+                SavingsSocket.Input(
+                    "savings",
+                    optional=True,
+                    tooltip="From Guidance Savings: short cuts of your own choice in place of the preset's.",
+                ),
             ],
             outputs=[Guidance.Output(display_name="guidance", tooltip="For a SyncDiffusion sampler.")],
         )
@@ -150,9 +167,12 @@ class PerceptualSyncGuidance(io.ComfyNode):
         vae=None,
         anchor_image=None,
         mask=None,
+        preset=Preset.REFERENCE,
+        savings=None,
     ) -> io.NodeOutput:
         if perceptual_model is None:
             raise ValueError("perceptual_model: nothing is connected; add a Load Perceptual Model node")
+        savings = PRESETS[Preset(preset)] if savings is None else savings
         image = None if anchor_image is None else anchor_image[..., :3].movedim(-1, 1)  # [N, 3, H, W]
         return io.NodeOutput(
             GuidanceSettings(
@@ -160,8 +180,9 @@ class PerceptualSyncGuidance(io.ComfyNode):
                 perceptual=perceptual_model,
                 schedule=GuidanceSchedule(weight, decay, start_percent, end_percent, every_n, Clock(schedule)),
                 anchor=Anchor(AnchorKind(anchor), anchor_index, image),
-                gradient=Gradient(gradient),
+                gradient=savings.gradient if gradient == OF_PRESET else Gradient(gradient),
                 max_move=max_move or None,
                 mask=None if mask is None else mask.reshape(-1, *mask.shape[-2:]),  # some nodes give [H, W]
+                savings=savings,
             )
         )

@@ -68,7 +68,6 @@ class PanoramaSampler(io.ComfyNode):
     ) -> io.NodeOutput:
         check_latent(latent_image)
         canvas = _canvas(model, latent_image)
-        resolved = resolve_windows(windows, model.model, canvas)
         if guidance is not None:
             check_guidance(guidance, model, windows, canvas)
         schedule = _sigmas(model, steps, sampler_name, scheduler, denoise)
@@ -87,6 +86,7 @@ class PanoramaSampler(io.ComfyNode):
             on_trace=traces.append,
         )
         sampler = make_sampler(plan)
+        resolved = resolve_windows(plan.windows, model.model, canvas)
         noise = _noise(canvas, seed, latent_image.get("batch_index"), add_noise)
         samples = comfy.sample.sample_custom(
             _with_window_memory(model, resolved, canvas, windows_per_batch),

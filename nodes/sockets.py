@@ -12,3 +12,6 @@ Guidance = io.Custom("SYNCDIFFUSION_GUIDANCE")
 
 Perceptual = io.Custom("SYNCDIFFUSION_PERCEPTUAL")
 """A ``PerceptualModel``."""
+
+Savings = io.Custom("SYNCDIFFUSION_SAVINGS")
+"""A ``Savings``."""

@@ -47,6 +47,11 @@ def sample(
     if eta > 0 and noise is None:
         raise ValueError(f"eta of {eta} needs a source of noise; pass noise=lambda: torch.randn_like(canvas)")
     strategy, batches = STRATEGIES[synchronisation], WindowBatches.of(batch_size)
+    if isinstance(view_set, MovingWindows) and not strategy.on_canvas:
+        raise ValueError(
+            f"'{synchronisation.value}' keeps the views as its state, and these stand elsewhere at every step; choose "
+            f"'{Synchronisation.MULTIDIFFUSION.value}', or windows that stay"
+        )
     n_samples = canvas.shape[0]
     state = strategy.start(view_set.at(0), canvas)
     for k, (sigma, sigma_next) in enumerate(zip(sigmas[:-1], sigmas[1:], strict=True)):

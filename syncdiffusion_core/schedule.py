@@ -3,6 +3,7 @@
 Weights are in the paper's units throughout (w = 20 in SyncDiffusion, Table 1).
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
@@ -73,3 +74,15 @@ class GuidanceSchedule:
             return 0.0
         dose = min(PAPER_STEPS * (there - here), MAX_STEP_DOSE)
         return self.weight * self.decay ** (PAPER_STEPS * (here - origin)) * dose
+
+
+def concentrate(weights: Sequence[float], part: float) -> list[float]:
+    """The first ``part`` of the guided steps, in (0, 1], with the weight of all: their sum stays."""
+    if not 0 < part <= 1:
+        raise ValueError(f"the part of the guided steps that is kept must be above 0 and at most 1, got {part}")
+    guided = [k for k, weight in enumerate(weights) if weight]
+    kept = set(guided[: math.ceil(part * len(guided) - 1e-9)])
+    if not kept:
+        return list(weights)
+    factor = sum(weights) / sum(weights[k] for k in kept)
+    return [weight * factor if k in kept else 0.0 for k, weight in enumerate(weights)]

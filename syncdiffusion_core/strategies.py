@@ -31,9 +31,13 @@ class Synchronisation(str, Enum):
 
 
 class Strategy(Protocol):
-    """State and synchronisation of one sampling run. steps_views: whether psi is applied to views."""
+    """State and synchronisation of one sampling run.
+
+    steps_views: whether psi is applied to views. on_canvas: whether the state is the canvas.
+    """
 
     steps_views: bool
+    on_canvas: bool
 
     def start(self, view_set: ViewSet, canvas: Tensor) -> Tensor:
         """The first state, from the noised canvas."""
@@ -56,6 +60,7 @@ class Strategy(Protocol):
 
 class _CanvasState:
     steps_views = False
+    on_canvas = True
 
     def start(self, view_set: ViewSet, canvas: Tensor) -> Tensor:
         return canvas
@@ -69,6 +74,7 @@ class _CanvasState:
 
 class _ViewState:
     steps_views = True
+    on_canvas = False
 
     def start(self, view_set: ViewSet, canvas: Tensor) -> Tensor:
         return view_set.project(canvas)

@@ -16,6 +16,7 @@ from ...syncdiffusion_core.views.view_set import ViewSet
 from .gradients import has_backward, normal_tensor, outside_inference
 from .perceptual import PerceptualModel
 from .progress import say
+from .savings import PRESETS, Preset, Savings
 
 COMPILED = "torch_compile_kwargs"
 """Where the host's compiling node notes on a model's options what it has done."""
@@ -26,7 +27,7 @@ class GuidanceSettings:
     """Perceptual guidance as a user gives it.
 
     vae: the host's VAE, None for models of pixels. max_move: see PerceptualGuidance. mask: where it acts, a MASK
-    [B, H, W] of any size, B samples or 1; None for everywhere.
+    [B, H, W] of any size, B samples or 1; None for everywhere. savings: what of the paper's work is left out.
     """
 
     vae: object | None
@@ -36,6 +37,7 @@ class GuidanceSettings:
     gradient: Gradient
     max_move: float | None
     mask: Tensor | None = None
+    savings: Savings = PRESETS[Preset.REFERENCE]
 
 
 class HostGuidance:

@@ -11,6 +11,7 @@ from ...syncdiffusion_core.guidance import GuidanceTrace
 from ...syncdiffusion_core.views.windows import Grid, WindowLayout
 from .guidance import GuidanceSettings
 from .memory import AUTOMATIC
+from .savings import PRESETS, Preset
 
 KEEPS_NO_MOVE = {
     "sample_unipc": "uni_pc",
@@ -57,6 +58,11 @@ class Plan:
     total_steps: int | None = None
     on_trace: Callable[[GuidanceTrace], None] | None = None
 
+    @property
+    def windows(self) -> WindowLayout:
+        """The layout under the guidance's savings."""
+        return self.layout if self.guidance is None else self.guidance.savings.on(self.layout)
+
 
 def refuse_unmovable(plan: Plan) -> None:
     """Raise ValueError for a sampler under which the guidance or the algorithm would be lost."""
@@ -77,7 +83,12 @@ def refuse_unmovable(plan: Plan) -> None:
             f"sampler: '{plan.algorithm.value}' is defined for euler and ddim only; choose one of them or "
             f"the algorithm '{Algorithm.HOST_SAMPLER.value}'"
         )
-    if plan.algorithm is Algorithm.SEQUENTIAL and plan.layout.grid is not Grid.TILED:
+    if plan.algorithm is Algorithm.REFERENCE and guided and plan.guidance.savings != PRESETS[Preset.REFERENCE]:
+        raise ValueError(
+            f"guidance: '{plan.algorithm.value}' is the paper's to the letter and leaves nothing out; choose the "
+            f"preset '{Preset.REFERENCE.value}' without savings, or the algorithm '{Algorithm.AUTOMATIC.value}'"
+        )
+    if plan.algorithm is Algorithm.SEQUENTIAL and plan.windows.grid is not Grid.TILED:
         raise ValueError(
             f"windows: '{plan.algorithm.value}' makes each window once, and these stand elsewhere at every step; "
             f"choose the grid '{Grid.TILED.value}' in the Window Tiler or the algorithm '{Algorithm.AUTOMATIC.value}'"

@@ -15,7 +15,7 @@ from ...syncdiffusion_core.extrapolation import extrapolate, visiting_order
 from ...syncdiffusion_core.guidance import GuidanceTrace, PerceptualGuidance
 from ...syncdiffusion_core.pullbacks import Gradient
 from ...syncdiffusion_core.sampling import sample
-from ...syncdiffusion_core.schedule import Clock
+from ...syncdiffusion_core.schedule import Clock, concentrate
 from ...syncdiffusion_core.views.windows import Grid
 from .bootstrapping import marked
 from .checks import check_guidance
@@ -57,10 +57,10 @@ class _Run:
         self.patcher, self.inner_model = self.guider.model_patcher, self.guider.inner_model
         self.sigma_tensor, self.sigmas = sigmas, [float(s) for s in sigmas]
         self.n_samples = x.shape[0]
-        self.grid = resolve_windows(plan.layout, self.inner_model, x)
+        self.grid = resolve_windows(plan.windows, self.inner_model, x)
         self.windows = self.grid.every
         if plan.guidance is not None:
-            check_guidance(plan.guidance, self.patcher, plan.layout, x)
+            check_guidance(plan.guidance, self.patcher, plan.windows, x)
         self.process = host_process(self.inner_model.model_sampling)
         self.row_shape = (*x.shape[1:-2], *self.windows.window)
         self._prepare_conditioning(x)
@@ -71,7 +71,7 @@ class _Run:
         # One window is cut too where a gradient may go through the networks of its conditioning.
         slices = len(self.windows) > 1 or plan.guidance is not None or marked(entries_of(self.guider.conds))
         seed = extra_args.get("seed")
-        self.slicer = make_slicer(plan.layout, self.windows, self.inner_model, seed) if slices else None
+        self.slicer = make_slicer(plan.windows, self.windows, self.inner_model, seed) if slices else None
         self.denoise_mask = extra_args.get("denoise_mask")
         self.denoiser = self._denoiser()
         self.guidance = self._make_guidance(x)
@@ -145,7 +145,7 @@ class _Run:
             return
         refuse_stateful(self.extra_args.get("model_options", {}))
         for model, conds in models_and_conds(self.guider):
-            encode_for_windows(model, conds, self.plan.layout, self.windows, x, self.extra_args.get("seed"))
+            encode_for_windows(model, conds, self.plan.windows, self.windows, x, self.extra_args.get("seed"))
 
     def _make_guidance(self, x: Tensor) -> HostGuidance | None:
         settings = self.plan.guidance
@@ -169,6 +169,8 @@ class _Run:
             max_move=None if reference else settings.max_move,
             loss_scale=HALF_PRECISION_SCALE if vae.vae_dtype == torch.float16 else 1.0,
             where=self._where(settings.mask),
+            guided=settings.savings.guided,
+            second_pass=settings.savings.second_pass,
             report=partial(_report, self.plan.on_trace),
         )
         return HostGuidance(guidance)
@@ -183,6 +185,7 @@ class _Run:
             schedule = replace(schedule, clock=Clock.INDEX)
         percents = [percent_of_sigma(self.inner_model.model_sampling, sigma) for sigma in self.sigmas]
         weights = schedule.weights(percents, self.plan.first_step, self.plan.total_steps)
+        weights = concentrate(weights, settings.savings.part)
         if schedule.weight > 0 and not any(weights):
             say(
                 f"no step is guided: guidance runs from {schedule.start:.0%} to {schedule.end:.0%} of the schedule "
@@ -216,11 +219,11 @@ class _Run:
     def _fitted_anchor(self, anchor: Anchor, x: Tensor) -> Anchor:
         """The anchor on this canvas: its picture scaled and cropped to a window, the place of a window by index."""
         if anchor.kind is AnchorKind.INDEX:
-            tiled = resolve_windows(replace(self.plan.layout, grid=Grid.TILED), self.inner_model, x)
+            tiled = resolve_windows(replace(self.plan.windows, grid=Grid.TILED), self.inner_model, x)
             return replace(anchor, corner=tiled.origins[anchor.window(tiled)])
         if anchor.image is None:
             return anchor
-        size = (self.plan.layout.window_width_px, self.plan.layout.window_height_px)
+        size = (self.plan.windows.window_width_px, self.plan.windows.window_height_px)
         return replace(anchor, image=comfy.utils.common_upscale(anchor.image, *size, "bicubic", "center").clamp(0, 1))
 
 

@@ -12,15 +12,10 @@ def apart(origins: Sequence[Size], window: Size, canvas: Size, turn: int) -> tup
     axis the first window is another one at each turn, and after it comes always the next that does not overlap.
     """
     tops, lefts = (sorted({origin[axis] for origin in origins}) for axis in (0, 1))
-    turns = _overlapping_the_first(lefts, window[1])
-    columns = _apart(lefts, window[1], canvas[1], turn % turns)
-    rows = _apart(tops, window[0], canvas[0], turn // turns % _overlapping_the_first(tops, window[0]))
+    round_, first = divmod(turn, len(lefts))
+    columns = _apart(lefts, window[1], canvas[1], first)
+    rows = _apart(tops, window[0], canvas[0], (round_ + first) % len(tops))  # every pair of firsts in time
     return tuple(k for k, (top, left) in enumerate(origins) if top in rows and left in columns)
-
-
-def _overlapping_the_first(starts: Sequence[int], length: int) -> int:
-    """How many windows of an axis begin inside its first one, itself included."""
-    return sum(start < starts[0] + length for start in starts)
 
 
 def _apart(starts: Sequence[int], length: int, canvas: int, turn: int) -> set[int]:

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from syncdiffusion_core.anchors import Anchor, AnchorKind
-from syncdiffusion_core.guidance import GuidanceTrace, PerceptualGuidance
+from syncdiffusion_core.guidance import GuidanceTrace, Guided, PerceptualGuidance
 from syncdiffusion_core.process import rectified_flow, variance_exploding
 from syncdiffusion_core.pullbacks import Gradient, MissingBackward
 from syncdiffusion_core.sampling import sample
@@ -636,3 +636,82 @@ def test_an_empty_mask_moves_nothing():
     x = states()
     got = make(where=torch.zeros(1, SIZE, VIEWS * SIZE))(row(x), x, 0, SIGMA, 1, toys.eps_denoiser, VE)[0]
     assert torch.equal(got, x)
+
+
+# What is left out of the paper's work.
+
+
+def wide(canvas_width=3 * SIZE, stride=SIZE // 2) -> Windows:
+    return WindowLayout(SIZE, SIZE, stride, SIZE).resolve((SIZE, canvas_width), 1)
+
+
+def step(guidance, windows, x, n=1, denoiser=toys.eps_denoiser):
+    """(moves, x0) of a guided step of windows on a canvas."""
+    moved, x0 = guidance(windows, x, 0, SIGMA, n, denoiser, VE)
+    return moved - x, x0
+
+
+def test_the_clean_prediction_from_before_the_move_is_handed_on():
+    windows = wide()
+    x = windows.project(1.3 * toys.randn(2, 4, *windows.canvas))
+    paper, reusing = (step(make(second_pass=second), windows, x, 2) for second in (True, False))
+    assert paper[1] is None
+    torch.testing.assert_close(reusing[0], paper[0], rtol=0, atol=1e-12)
+    wanted = toys.eps_denoiser(x, SIGMA, toys.Rows.grid(2, windows.names))
+    torch.testing.assert_close(reusing[1], wanted, rtol=0, atol=1e-12)
+
+
+def test_the_ablation_of_eq_13_has_no_clean_prediction_to_hand_on():
+    x = states()
+    assert (
+        make(gradient=Gradient.NOISY_LATENT, second_pass=False)(row(x), x, 0, SIGMA, 1, toys.eps_denoiser, VE)[1]
+        is None
+    )
+
+
+@pytest.mark.parametrize("gradient", [Gradient.THROUGH_MODEL, Gradient.IMAGE_PRIOR])
+def test_windows_in_turns_move_the_canvas_and_all_windows_with_it(gradient):
+    """Against the moves of all windows: of those whose turn it is, put side by side, and cut out of that."""
+    windows = wide()
+    x = windows.project(1.3 * toys.randn(2, 4, *windows.canvas))
+    alone, _ = step(make(gradient=gradient), windows, x, 2)
+    got, _ = step(make(gradient=gradient, guided=Guided.ROTATING, batch_size=2), windows, x, 2)
+    turn = windows.apart(0)
+    canvas = torch.zeros(2, 4, *windows.canvas, dtype=x.dtype)
+    for view in turn:
+        left = windows.origins[view][1]
+        canvas[..., left : left + SIZE] = alone.unflatten(0, (-1, 2))[view]
+    torch.testing.assert_close(got, windows.project(canvas), rtol=0, atol=1e-12)
+
+
+def test_the_turn_goes_on_with_each_guided_step():
+    windows = wide()
+    x = windows.project(1.3 * toys.randn(1, 4, *windows.canvas))
+    options = {"decode": toys.smooth_decode, "distance": toys.ToyDistance(), "guided": Guided.ROTATING}
+    traces = []
+    guidance = PerceptualGuidance(weights=[WEIGHT, 0.0, WEIGHT], report=traces.append, **options)
+    for k in range(3):
+        guidance(windows, x, k, SIGMA, 1, toys.eps_denoiser, VE)
+    moved = [tuple(trace.loss[:, 0].nonzero().flatten().tolist()) for trace in traces]
+    centre = windows.centre
+    assert moved == [tuple(view for view in windows.apart(turn) if view != centre) for turn in (0, 1)]
+
+
+def test_each_window_is_asked_for_by_its_name_and_no_more_often_than_needed():
+    windows, asked = wide().subset([4, 1, 3, 0]), []
+
+    def spy(x, sigma, rows):
+        asked.extend(rows.views)
+        return toys.eps_denoiser(x, sigma, rows)
+
+    x = windows.project(toys.randn(1, 4, *windows.canvas))
+    step(make(gradient=Gradient.IMAGE_PRIOR), windows, x, denoiser=spy)
+    assert asked == [4, 1, 3, 0]  # the anchor comes with the others
+
+
+def test_an_anchor_by_its_place_is_the_nearest_window():
+    windows = wide()
+    x = windows.project(1.3 * toys.randn(1, 4, *windows.canvas))
+    by_place = Anchor(AnchorKind.INDEX, corner=(0, windows.origins[3][1] + 1))
+    got, wanted = (step(make(anchor=anchor), windows, x)[0] for anchor in (by_place, Anchor(AnchorKind.INDEX, 3)))
+    assert torch.equal(got, wanted)

@@ -4,7 +4,7 @@ import random
 
 import pytest
 
-from syncdiffusion_core.schedule import Clock, GuidanceSchedule
+from syncdiffusion_core.schedule import Clock, GuidanceSchedule, concentrate
 
 
 def steps(n: int) -> list[float]:
@@ -194,3 +194,19 @@ def test_settings_without_sense_are_refused(options, words):
     with pytest.raises(ValueError) as error:
         GuidanceSchedule(**options)
     assert [word for word in words if word not in str(error.value)] == []
+
+
+@pytest.mark.parametrize(("part", "steps"), [(1.0, 5), (0.5, 3), (0.2, 1), (0.01, 1)])
+def test_the_first_part_of_the_guided_steps_carries_the_weight_of_all(part, steps):
+    weights = [0.0, 10.0, 0.0, 9.0, 8.0, 7.0, 6.0, 0.0]
+    got = concentrate(weights, part)
+    kept = [k for k, weight in enumerate(weights) if weight][:steps]
+    assert [k for k, weight in enumerate(got) if weight] == kept
+    assert sum(got) == pytest.approx(40.0)
+    assert all(got[k] / got[kept[0]] == pytest.approx(weights[k] / weights[kept[0]]) for k in kept)
+
+
+def test_nothing_to_concentrate():
+    assert concentrate([0.0, 0.0], 0.5) == [0.0, 0.0]
+    with pytest.raises(ValueError, match="above 0 and at most 1, got 0"):
+        concentrate([1.0], 0)

@@ -24,6 +24,7 @@ IDS = [
     "SyncDiffusionPanoramaSampler",
     "SyncDiffusionRegionPrompts",
     "SyncDiffusionSampler",
+    "SyncDiffusionSavings",
     "SyncDiffusionWindowPrompts",
     "SyncDiffusionWindowTiler",
 ]
