@@ -4,7 +4,8 @@ import torch
 from comfy_api.latest import io
 
 from ..syncdiffusion_core.blending import Blend
-from ..syncdiffusion_core.views.windows import Positions, WindowLayout
+from ..syncdiffusion_core.views.grids import resolve_grid
+from ..syncdiffusion_core.views.windows import Grid, Positions, WindowLayout
 from .sockets import CATEGORY, Windows
 
 PREVIEW_CELL_PX = 8
@@ -85,6 +86,16 @@ class WindowTiler(io.ComfyNode):
                     "PixelDiT) counts a window's patches: from the window's own corner, as in a picture "
                     "of its size, or from its place on the canvas, one window in a model call.",
                 ),
+                io.Combo.Input(
+                    "grid",
+                    options=Grid,
+                    default=Grid.TILED,
+                    optional=True,
+                    advanced=True,
+                    tooltip="Where windows stand at each step. as tiled: always there, overlapping by the stride. "
+                    "rolled: side by side, elsewhere at each step (SpotDiffusion), a third of the work at the paper's "
+                    "stride, which does not count then. alternating: two such grids in turn.",
+                ),
                 io.Latent.Input(
                     "latent",
                     optional=True,
@@ -111,10 +122,19 @@ class WindowTiler(io.ComfyNode):
         wrap_y,
         blend,
         positions=Positions.WINDOW,
+        grid=Grid.TILED,
         latent=None,
     ) -> io.NodeOutput:
         layout = WindowLayout(
-            window_width, window_height, stride_x, stride_y, wrap_x, wrap_y, Blend(blend), Positions(positions)
+            window_width,
+            window_height,
+            stride_x,
+            stride_y,
+            wrap_x,
+            wrap_y,
+            Blend(blend),
+            Positions(positions),
+            Grid(grid),
         )
         return io.NodeOutput(layout, _coverage_image(layout, latent))
 
@@ -125,5 +145,5 @@ def _coverage_image(layout: WindowLayout, latent: dict | None) -> torch.Tensor:
         return torch.zeros(1, 64, 64, 3)
     size = tuple(latent["samples"].shape[-2:])
     cell_px = int(latent.get("downscale_ratio_spacial", PREVIEW_CELL_PX))
-    coverage = layout.resolve(size, cell_px).coverage()
+    coverage = resolve_grid(layout, size, cell_px).at(0).coverage()
     return (coverage / coverage.max())[None, :, :, None].expand(1, *size, 3).contiguous()
