@@ -1,0 +1,114 @@
+"""Short cuts of the guidance and moving grids in the real host."""
+
+import pytest
+import torch
+
+GRIDS = pytest.mark.parametrize("grid", ["as tiled", "rolled", "alternating"])
+ROTATING = "rotating, none overlapping"
+
+
+def close(one: torch.Tensor, other: torch.Tensor) -> None:
+    """Equal to float32 accuracy of a guided run."""
+    assert (one - other).abs().max() <= 2e-5 * other.abs().max()
+
+
+@pytest.fixture
+def guided(panorama, windows, guidance, models, run_node):
+    """guided(savings, **sampler inputs) -> latent of a short guided run on a canvas of three windows' width."""
+
+    def run(savings=None, family="eps", guide=None, layout=None, **inputs):
+        saved = {} if savings is None else {"savings": run_node("SyncDiffusionSavings", **savings)[0]}
+        chosen = guidance(weight=200.0, end_percent=1.0, gradient="image prior (Wiener)", **saved, **(guide or {}))
+        made = panorama(models[family], layout or windows(64, 32), guidance=chosen, **{"steps": 4, **inputs})
+        return made[0]["samples"]
+
+    return run
+
+
+@pytest.mark.parametrize("family", ["eps", "flow"])
+@GRIDS
+@pytest.mark.parametrize("guided_windows", ["all", ROTATING])
+def test_without_a_second_pass_our_loop_and_the_hosts_sampler_are_one(guided, family, grid, guided_windows):
+    """A Euler step is linear in the state: windows that move apart and are averaged, or the canvas that moves."""
+    savings = {"grid": grid, "windows_guided": guided_windows, "second_pass": False}
+    ours = guided(savings, family)
+    close(guided(savings, family, algorithm="host sampler"), ours)
+    assert not torch.allclose(guided({**savings, "second_pass": True}, family), ours, atol=1e-3)
+
+
+def test_nothing_left_out_is_the_reference(guided):
+    assert torch.equal(guided({}), guided())
+
+
+@pytest.mark.parametrize("savings", [{"grid": "rolled"}, {"windows_guided": ROTATING}, {"part": 0.5}])
+def test_each_option_changes_the_picture_and_repeats(guided, savings):
+    one = guided(savings)
+    assert one.isfinite().all()
+    assert torch.equal(guided(savings), one)
+    assert not torch.allclose(guided(), one, atol=1e-4)
+
+
+@pytest.mark.parametrize("sampler", ["dpmpp_2m", "heun", "dpmpp_2m_sde", "euler_ancestral"])
+def test_other_samplers_carry_the_savings(guided, sampler):
+    savings = {"grid": "rolled", "second_pass": False}
+    saved = guided(savings, sampler_name=sampler, steps=6)
+    assert saved.isfinite().all()
+    assert torch.equal(guided(savings, sampler_name=sampler, steps=6), saved)
+
+
+@pytest.mark.parametrize("per_batch", [1, 2])
+def test_windows_per_batch_do_not_change_the_picture(guided, per_batch):
+    savings = {"grid": "rolled", "windows_guided": ROTATING, "second_pass": False}
+    close(guided(savings, windows_per_batch=per_batch), guided(savings))
+
+
+@pytest.mark.parametrize("wrap", [False, True])
+def test_a_rolled_grid_without_guidance(panorama, models, windows, wrap):
+    rolled = windows(64, 32, grid="rolled", wrap_x=wrap)
+    ours = panorama(models["eps"], rolled)[0]["samples"]
+    close(panorama(models["eps"], rolled, algorithm="host sampler")[0]["samples"], ours)
+    assert not torch.allclose(panorama(models["eps"], windows(64, 32))[0]["samples"], ours, atol=1e-3)
+
+
+def test_kept_cells_stay_under_savings(guided, small):
+    mask = torch.zeros(1, 64, 192)
+    mask[..., 96:] = 1.0
+    latent = {**small.empty_latent(192, 64), "noise_mask": mask}
+    latent["samples"] = torch.randn(1, 4, 8, 24, generator=torch.manual_seed(5))
+    got = guided({"grid": "rolled", "second_pass": False}, latent_image=latent)
+    close(got[..., :12], latent["samples"][..., :12])
+    assert not torch.allclose(got[..., 12:], latent["samples"][..., 12:], atol=1e-2)
+
+
+def test_an_anchor_by_index_holds_on_a_grid_that_moves(guided):
+    first, last = (
+        guided({"grid": "rolled"}, guide={"anchor": "window by index", "anchor_index": index}) for index in (0, -1)
+    )
+    assert not torch.allclose(first, last, atol=1e-3)
+
+
+@pytest.mark.parametrize("savings", [{"second_pass": False}, {"grid": "rolled"}])
+def test_the_reference_leaves_nothing_out(guided, savings):
+    with pytest.raises(ValueError, match="leaves nothing out; choose the preset 'reference'"):
+        guided(savings, algorithm="reference (Algorithm 1)")
+
+
+def test_one_window_after_the_other_needs_windows_that_stay(panorama, models, windows):
+    with pytest.raises(ValueError, match="choose the grid 'as tiled'"):
+        panorama(models["eps"], windows(64, 32, grid="rolled"), algorithm="sequential (Blended Latent Diffusion)")
+
+
+def test_steps_by_their_noise_levels(module_of):
+    steps = module_of("host.windowed").Steps([8.0, 4.0, 2.0, 0.0])
+    assert [steps.of(level) for level in (9.0, 8.0, 5.0, 4.0, 3.0, 2.0, 0.5, 0.0)] == [0, 0, 0, 1, 1, 2, 2, 2]
+    assert [steps.starting_at(level) for level in (8.0, 5.0, 2.0, 0.0)] == [0, None, 2, None]
+
+
+def test_each_step_cuts_what_is_tied_to_places_to_its_own_windows(models, windows, module_of):
+    """Conditioning is cut by the windows' numbers among all of a run; see test_slices for what is cut."""
+    ramp = torch.linspace(0, 1, 24).expand(1, 1, 8, 24)
+    layout, tags = module_of("host.layout"), module_of("host.tags")
+    rolled = layout.resolve_windows(windows(64, 32, grid="rolled"), models["eps"].model, ramp)
+    for step in range(5):
+        now = rolled.at(step)
+        assert torch.equal(tags.cut(rolled.every, ramp, tags.Rows.grid(1, now.names)), now.project(ramp))
