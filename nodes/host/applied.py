@@ -13,7 +13,7 @@ from ...syncdiffusion_core.views.windows import WindowLayout, Windows
 from .bootstrapping import marked
 from .conditioning import encode_for_windows, models_and_conds, refuse_context_windows
 from .layout import make_slicer, resolve_windows
-from .memory import window_batches, windows_per_batch
+from .memory import WindowMemory, rows_reserving, say_memory, window_batches, window_memory
 from .slicing import Slicer
 from .stateful import refuse_stateful_model
 from .tags import KEY, tagged
@@ -25,6 +25,7 @@ RUN = "syncdiffusion_run"
 class _Run(NamedTuple):
     slicer: Slicer
     batches: WindowBatches
+    memory: WindowMemory
 
 
 def apply_windows(model: object, layout: WindowLayout, per_batch: int) -> object:
@@ -53,8 +54,8 @@ class _Applied:
         """Reserve memory for one batch of windows instead of the canvas."""
         windows = self._windows(noise_shape[-2:])
         row_shape = (*noise_shape[1:-2], *windows.window)
-        count = windows_per_batch(patcher, row_shape, noise_shape[0], len(windows), self._per_batch)
-        return executor(patcher, [count * noise_shape[0], *row_shape], *args, **kwargs)
+        memory = window_memory(patcher, row_shape, noise_shape[0], len(windows), self._per_batch)
+        return executor(patcher, [rows_reserving(memory, patcher, row_shape), *row_shape], *args, **kwargs)
 
     def sampler_sample(self, executor, guider, sigmas: Tensor, extra_args: dict, callback, noise: Tensor, *args):
         """Encode for a window what the host has encoded for the canvas, and give the run what it keeps."""
@@ -64,6 +65,7 @@ class _Applied:
                 encode_for_windows(model, conds, self._layout, windows, noise, seed)
         run = self._run(guider.model_patcher, windows, noise.shape, seed)
         extra_args["model_options"]["transformer_options"][RUN] = run
+        say_memory(run.memory)
         return executor(guider, sigmas, extra_args, callback, noise, *args)
 
     def calc_cond_batch(self, executor, model, conds, x_in: Tensor, timestep: Tensor, model_options: dict):
@@ -96,8 +98,8 @@ class _Applied:
         """What one run over a canvas [N, C, …, H, W] keeps."""
         slicer = make_slicer(self._layout, windows, self._inner_model, seed)
         row_shape = (*shape[1:-2], *windows.window)
-        size = windows_per_batch(patcher, row_shape, shape[0], len(windows), self._per_batch)
-        return _Run(slicer, window_batches(size))
+        memory = window_memory(patcher, row_shape, shape[0], len(windows), self._per_batch)
+        return _Run(slicer, window_batches(memory.windows), memory)
 
     def _windows(self, size: tuple[int, int]) -> Windows:
         return resolve_windows(self._layout, self._inner_model, torch.empty(1, 1, *size, device="meta"))

@@ -8,16 +8,18 @@ import torch
 from torch import Tensor
 
 from .gradients import differentiable_call, differentiable_copy
+from .recompute import recomputing
 
 
 class HostDecoder:
     """decode(x0 in the model's latent scale) -> image [R, 3, H, W] in [0, 1], float32.
 
-    x0 [R, C, h, w] or, of a video model, [R, C, 1, h, w].
+    x0 [R, C, h, w] or, of a video model, [R, C, 1, h, w]. recompute: whether backward passes run the network's blocks
+    again, for less memory.
     """
 
-    def __init__(self, vae: object, inner_model: object) -> None:
-        self.vae, self.inner_model = vae, inner_model
+    def __init__(self, vae: object, inner_model: object, recompute: bool = False) -> None:
+        self.vae, self.inner_model, self.recompute = vae, inner_model, recompute
 
     def __call__(self, x0: Tensor) -> Tensor:
         """Interrupts like the denoiser: decoding a window can take longer than denoising it."""
@@ -26,7 +28,8 @@ class HostDecoder:
         if self.vae.latent_dim == 2 and latent.ndim == 5:
             latent = latent[:, :, 0]
         module = self.vae.first_stage_model
-        image = differentiable_call(module, module.decode, latent)
+        with recomputing(module, blocks=self.recompute):
+            image = differentiable_call(module, module.decode, latent)
         if image.ndim == 5:
             image = image[:, :, 0]  # the frame of [R, 3, 1, H, W]
         # The copy is for process_output, which writes into what it is given: that may be x0 itself.

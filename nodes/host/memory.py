@@ -25,13 +25,13 @@ CFG_BRANCHES = 2
 HEADROOM = 1.5  # the host's own factor between its estimate and what it asks to be free
 LEVELLING = 1.5  # largest batch reserved for against the batch that runs
 
-WINDOW_CELLS = 64 * 64  # of Stable Diffusion's window: the work of one is the unit below
-WINDOWS_PER_CALL = 8  # beyond it a device is full (16 rows with CFG) and only memory grows
+WINDOW_CELLS = 64 * 64  # of Stable Diffusion's window: the figures below are in such windows
+WINDOWS_PER_CALL = 8  # beyond it a device is full (16 rows with CFG) and only memory grows; also of smaller windows
 PULLED_PER_PASS = 2  # through the model's backward pass
 DECODED_PER_PASS = 1  # through the decoder's: one picture keeps a device busy
 
 SAVED_BY_UNET = (6.3, 0.187)  # activations saved in the host's estimates: for the UNet, and for each of its blocks
-SAVED_BY_TRANSFORMER = 0.6  # for each block
+SAVED_BY_TRANSFORMER = 0.34  # for each block
 RECOMPUTED = 0.25  # part of them that is alive at once when blocks are recomputed
 SAVED_BY_DECODER = 2.7  # in the host's estimates of decoding one picture
 SAVED_BY_PERCEPTUAL = 2400  # bytes a pixel: VGG-16 to relu5_3 in float32
@@ -108,8 +108,8 @@ class _Needs:
         """Windows at once: as many as the user wants; else those that fit, at most those that keep a device busy."""
         if asked != AUTOMATIC:
             return min(asked, count)
-        busy = max(1, int(most * WINDOW_CELLS / (self._cells * self._n_samples)))
-        return max(1, min(count, most, busy, int(self._room / need)))
+        busy = int(most * WINDOW_CELLS / (self._cells * self._n_samples))
+        return max(1, min(count, WINDOWS_PER_CALL, busy, int(self._room / need)))
 
 
 def _reserved(windows: int, count: int) -> int:

@@ -91,9 +91,9 @@ class _Recomputed:
 def _cast_layers(network: nn.Module) -> Iterator[nn.Module]:
     """Layers that the host may stream."""
     for module in network.modules():
-        if isinstance(module, comfy.ops.CastWeightBiasOp) and isinstance(module, AFFINE + NORMS):
-            if module.comfy_cast_weights:
-                yield module
+        cast = isinstance(module, comfy.ops.CastWeightBiasOp) and module.comfy_cast_weights
+        if cast and isinstance(module, AFFINE + NORMS):
+            yield module
 
 
 class _Refetched:
@@ -125,8 +125,9 @@ class _RunAgain(torch.autograd.Function):
     @staticmethod
     def backward(ctx: object, gradient: Tensor) -> tuple[Tensor, None, None]:
         shape, dtype, device = ctx.like
+        saved = ctx.saved_tensors  # to be asked for once only: a block that is recomputed makes them for that
         # The Jacobian of an affine layer is the same everywhere.
-        x = ctx.saved_tensors[0].detach() if ctx.saved_tensors else torch.zeros(shape, dtype=dtype, device=device)
+        x = saved[0].detach() if saved else torch.zeros(shape, dtype=dtype, device=device)
         with torch.enable_grad():
             leaf = x.requires_grad_(True)
             y = differentiable_call(ctx.layer, ctx.call, leaf)

@@ -25,7 +25,7 @@ from .denoiser import HostDenoiser
 from .guidance import HostGuidance, missing_backward, say_forward_only
 from .kept import KeptWindows, free_cells
 from .layout import make_slicer, resolve_windows
-from .memory import guided_windows_per_batch, load_together, window_batches, windows_per_batch
+from .memory import load_together, say_memory, window_batches, window_memory
 from .perceptual import HostDistance
 from .plan import Algorithm, Plan, is_euler, refuse_unmovable, refuse_without_noise
 from .process import host_process, percent_of_sigma
@@ -64,10 +64,10 @@ class _Run:
         self.process = host_process(self.inner_model.model_sampling)
         self.row_shape = (*x.shape[1:-2], *self.windows.window)
         self._prepare_conditioning(x)
-        size = windows_per_batch(
-            self.patcher, self.row_shape, self.n_samples, self.grid.largest, plan.windows_per_batch
-        )
-        self.batches = window_batches(size)
+        sizes = (self.row_shape, self.n_samples, self.grid.largest, plan.windows_per_batch)
+        self.memory = window_memory(self.patcher, *sizes, plan.guidance)
+        self.batches = window_batches(self.memory.windows)
+        say_memory(self.memory)
         # One window is cut too where a gradient may go through the networks of its conditioning.
         slices = len(self.windows) > 1 or plan.guidance is not None or marked(entries_of(self.guider.conds))
         seed = extra_args.get("seed")
@@ -97,7 +97,9 @@ class _Run:
     def _denoiser(self) -> Denoiser:
         """Of windows that may have moved apart, kept cells blended in."""
         options = self.extra_args.get("model_options", {})
-        denoiser = HostDenoiser(self.guider, options, self.extra_args.get("seed"), self.slicer)
+        denoiser = HostDenoiser(
+            self.guider, options, self.extra_args.get("seed"), self.slicer, self.memory.recompute_model
+        )
         if self.denoise_mask is None:
             return denoiser
         return KeptWindows(denoiser, self.windows, self.model, self.denoise_mask, options)
@@ -153,18 +155,15 @@ class _Run:
         if settings is None or not any(weights):
             return None
         vae, reference = settings.vae or pixel_space_vae(), self.plan.algorithm is Algorithm.REFERENCE
-        load_together([self.patcher, vae.patcher, settings.perceptual.patcher])
+        load_together([self.patcher, vae.patcher, settings.perceptual.patcher], self.memory.reserved)
         guidance = PerceptualGuidance(
-            decode=HostDecoder(vae, self.inner_model),
+            decode=HostDecoder(vae, self.inner_model, self.memory.recompute_decoder),
             distance=HostDistance(settings.perceptual),
             weights=weights,
             anchor=self._fitted_anchor(settings.anchor, x),
             gradient=self._gradient(settings.gradient),
-            batch_size=window_batches(
-                guided_windows_per_batch(
-                    self.patcher, vae, self.row_shape, self.n_samples, self.grid.largest, self.plan.windows_per_batch
-                )
-            ),
+            batch_size=window_batches(self.memory.pulled) if self.memory.pulled else self.batches,
+            decode_batch=window_batches(self.memory.decoded),
             first_pass_batch=self.batches,
             max_move=None if reference else settings.max_move,
             loss_scale=HALF_PRECISION_SCALE if vae.vae_dtype == torch.float16 else 1.0,
