@@ -28,6 +28,7 @@ from .layout import make_slicer, resolve_windows
 from .memory import load_together, say_memory, window_batches, window_memory
 from .perceptual import HostDistance
 from .plan import Algorithm, Plan, is_euler, refuse_unmovable, refuse_without_noise
+from .previews import Previews
 from .process import host_process, percent_of_sigma
 from .progress import say
 from .stateful import refuse_stateful
@@ -78,6 +79,12 @@ class _Run:
 
     def sample(self, x: Tensor, callback: Callable | None, disable: bool | None) -> Tensor:
         """The canvas at the last sigma."""
+        previews = Previews(callback)
+        result = self._sampled(x, previews, disable)
+        previews.finish()
+        return result
+
+    def _sampled(self, x: Tensor, callback: Callable, disable: bool | None) -> Tensor:
         if self.plan.algorithm is Algorithm.SEQUENTIAL:
             return self._sequential(x, callback)
         if self.guidance is not None and self._ours():
