@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 
 from bench.protocol import Protocol
 
@@ -20,7 +20,10 @@ class Arm:
     """One row. name: its folder. section: the heading it stands under.
 
     algorithm: of the sampler, None for the protocol's. guidance: widgets of Perceptual Sync Guidance over the
-    protocol's, None for a row without guidance. perceptual: what guides, None for the protocol's network.
+    protocol's, None for a row without guidance. perceptual: what guides, None for the protocol's network. savings:
+    widgets of Guidance Savings, None for a row without that node. tiler, sampler: widgets of the Window Tiler and the
+    Panorama Sampler over the protocol's. patches: nodes from MODEL to MODEL before the sampler, in order, as (class,
+    widgets). rebuild: changes the finished graph, for rows that another pack samples.
     """
 
     name: str
@@ -31,6 +34,11 @@ class Arm:
     algorithm: str | None = None
     guidance: Mapping[str, object] | None = None
     perceptual: str | None = None
+    savings: Mapping[str, object] | None = None
+    tiler: Mapping[str, object] = field(default_factory=dict)
+    sampler: Mapping[str, object] = field(default_factory=dict)
+    patches: tuple[tuple[str, Mapping[str, object]], ...] = ()
+    rebuild: Callable[[dict[str, dict]], None] | None = None
 
 
 def reference_set(protocol: Protocol) -> Arm:

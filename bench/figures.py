@@ -99,7 +99,7 @@ class Series:
 class Row:
     """A row of the table. by_prompt: mean and sd over prompts. interval: mean and 95 % interval over panoramas.
 
-    change: the same of the difference to MultiDiffusion of the same seeds and size. each: figures of single
+    change: the same of the difference to the baseline's of the same seeds (and size). each: figures of single
     panoramas by seed.
     """
 
@@ -111,12 +111,14 @@ class Row:
     each: dict[str, dict[int, float]] = field(default_factory=dict)
 
 
-def figures(protocol: Protocol, arms: Sequence[Arm], scores: Iterable[Score], standardise: bool) -> list[Row]:
-    """A row for every arm that has scores."""
+def figures(
+    protocol: Protocol, arms: Sequence[Arm], scores: Iterable[Score], standardise: bool, against: str | None = None
+) -> list[Row]:
+    """A row for every arm that has scores. against: the row that changes are from, None for MultiDiffusion's."""
     series = _collect(protocol, scores, standardise)
     reference = series.pop(REFERENCE, None)
     series = {name: _with_giqa(each, reference) for name, each in series.items()}
-    baselines = {arm.name: _baseline(protocol, arm) for arm in arms}
+    baselines = {arm.name: against or _baseline(protocol, arm) for arm in arms}
     kept = {name: _set_statistics(series[name], reference) for name in set(baselines.values()) & series.keys()}
     rows = []
     for arm in arms:

@@ -9,6 +9,11 @@ from pathlib import Path
 
 from bench.graphs import PICTURE, Graph
 from bench.hosts import PACK_ROOT
+from bench.meter import DECODER, LIGHT, MODEL
+from bench.surface import Declared
+
+LIGHT_CLASS = "LightDecoder"
+"""Of the pack's own light decoder."""
 
 
 class InProcess:
@@ -49,10 +54,44 @@ class InProcess:
             self._server, execution.CacheType.CLASSIC, {"lru": 0, "ram": 0.0, "ram_inactive": 0.0}
         )
 
+    def load_pack(self, folder: Path) -> None:
+        """Load another pack of nodes; it stays for as long as the process."""
+        import nodes
+
+        if not asyncio.run(nodes.load_custom_node(str(folder.resolve()))):
+            raise RuntimeError(f"{folder} does not load in this ComfyUI; its log says why")
+
+    def declared(self, class_type: str) -> Declared | None:
+        """Inputs of a node, None where there is no such node."""
+        import nodes
+
+        cls = nodes.NODE_CLASS_MAPPINGS.get(class_type)
+        return None if cls is None else cls.INPUT_TYPES()
+
+    def kind_of(self, module: object) -> str | None:
+        """What the passes through a module count as, by its place in what the host has loaded; None for nothing."""
+        import comfy.model_management
+
+        if type(module).__name__ == LIGHT_CLASS:
+            return LIGHT
+        loaded = [entry.model.model for entry in comfy.model_management.current_loaded_models if entry.model]
+        places = {"diffusion_model": MODEL, "decoder": DECODER, "taesd_decoder": LIGHT}
+        of = (kind for name, kind in places.items() for model in loaded if getattr(model, name, None) is module)
+        return next(of, None)
+
     def run(self, graph: Graph) -> bytes:
         """The PNG file of the graph's picture. Raises RuntimeError with the host's words when it fails."""
-        import execution
         import folder_paths
+
+        image = self.execute(graph)[PICTURE]["images"][0]
+        path = Path(folder_paths.get_temp_directory()) / image["subfolder"] / image["filename"]
+        data = path.read_bytes()
+        path.unlink()
+        return data
+
+    def execute(self, graph: Graph) -> dict[str, dict]:
+        """What the graph's output nodes show, by node. Raises RuntimeError with the host's words when it fails."""
+        import execution
 
         valid, error, wanted, node_errors = asyncio.run(execution.validate_prompt("bench", graph, None))
         if not valid or node_errors:
@@ -61,11 +100,11 @@ class InProcess:
         for kind, data in self._executor.status_messages:
             if kind in ("execution_error", "execution_interrupted"):
                 raise RuntimeError(f"{data.get('node_type')}: {data.get('exception_message', 'interrupted').strip()}")
-        image = self._executor.history_result["outputs"][PICTURE]["images"][0]
-        path = Path(folder_paths.get_temp_directory()) / image["subfolder"] / image["filename"]
-        data = path.read_bytes()
-        path.unlink()
-        return data
+        return self._executor.history_result["outputs"]
+
+    def estimated_bytes(self) -> int | None:
+        """The memory that the last run told its user it would take, None where it said nothing."""
+        return None
 
     def upload(self, name: str, data: bytes) -> None:
         """Put a file into the host's input folder."""

@@ -161,7 +161,7 @@ def write_results(
         parts.append(time_table(arms, seconds))
     text = "\n".join(parts)
     write_whole(folder / "table.md", text.encode())
-    lines = ",\n".join(json.dumps(_plain(row)) for row in rows)
+    lines = ",\n".join(json.dumps(plain(row)) for row in rows)
     write_whole(folder / "figures.json", f"[\n{lines}\n]\n".encode())
     plot_weights(rows, columns, folder / "weight.png")
     plot_times(rows, seconds, folder / "time.png")
@@ -171,7 +171,8 @@ def write_results(
     return text
 
 
-def _plain(row: Row) -> dict:
+def plain(row: Row) -> dict:
+    """A row as JSON has it."""
     each = {key: {seed: float(f"{value:.5g}") for seed, value in values.items()} for key, values in row.each.items()}
     return {**asdict(row), "arm": row.arm.name, "each": each}
 
@@ -188,19 +189,24 @@ def run(options: argparse.Namespace) -> str:
                 measure(protocol, wanted, options.out, runners[0], options.time)
     arms = [arm for arm in paper_arms(protocol) if (options.out / "pictures" / arm.name).is_dir()]
     scores, problems = score_all(protocol, arms, options.out, judges)
-    for problem in problems[:SAID_PROBLEMS]:
-        print(f"left out: {problem}", file=sys.stderr)
-    if len(problems) > SAID_PROBLEMS:
-        print(f"left out: {len(problems) - SAID_PROBLEMS} more", file=sys.stderr)
+    say_problems(problems)
     rows = figures(protocol, arms, scores, judges.standardise)
     if not rows:
         raise ValueError(f"{options.out} holds no picture that can be scored")
     return write_results(protocol, arms, rows, judges.caption_title, options.out)
 
 
-def _check_packages(options: argparse.Namespace) -> None:
+def say_problems(problems: Sequence[str]) -> None:
+    """What could not be scored."""
+    for problem in problems[:SAID_PROBLEMS]:
+        print(f"left out: {problem}", file=sys.stderr)
+    if len(problems) > SAID_PROBLEMS:
+        print(f"left out: {len(problems) - SAID_PROBLEMS} more", file=sys.stderr)
+
+
+def check_packages(inception: bool = False) -> None:
     """Before days of work rather than behind them."""
-    needed = (*PACKAGES, *(INCEPTION_PACKAGES if options.inception else ()))
+    needed = (*PACKAGES, *(INCEPTION_PACKAGES if inception else ()))
     missing = [name for name in needed if importlib.util.find_spec(name) is None]
     if missing:
         raise RuntimeError(f"{', '.join(missing)} missing: python -m pip install -r bench/requirements.txt")
@@ -211,7 +217,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     prepare_console()
     try:
         options = parse(arguments)
-        _check_packages(options)
+        check_packages(bool(options.inception))
         print(run(options))
     except KeyboardInterrupt:
         raise SystemExit("Stopped; the same command goes on from here.") from None

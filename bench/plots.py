@@ -8,9 +8,11 @@ from pathlib import Path
 
 from bench.arms import SINGLE, UNGUIDED
 from bench.figures import Column, Row
+from bench.frontier_tables import Frontier
 from bench.judges import INTRA_LPIPS
 
 BLUE, GREY = "#2a6f97", "#777777"
+AGREE = "agree"
 
 
 def plot_weights(rows: Sequence[Row], columns: Sequence[Column], path: Path) -> None:
@@ -55,6 +57,41 @@ def plot_times(rows: Sequence[Row], seconds: Mapping[str, float], path: Path) ->
     axis.minorticks_off()
     axis.set_xlabel("time, times MultiDiffusion's")
     axis.set_ylabel(f"{INTRA_LPIPS} ↓")
+    _save(plt, figure, path)
+
+
+def plot_frontier(frontier: Frontier, main: Sequence[str], path: Path) -> None:
+    """Label agreement against time in MultiDiffusions, on a log axis; the main rows with their intervals.
+
+    The others are points with numbers, named beside the picture.
+    """
+    plt = _pyplot()
+    points = [(frontier.time(row.arm.name, UNGUIDED), row) for row in frontier.rows if AGREE in row.interval]
+    points = [(x, row) for x, row in points if x is not None]
+    if not points:
+        return
+    figure, (axis, names) = plt.subplots(1, 2, figsize=(11, 5.6), width_ratios=(3, 1))
+    others = [row.arm.title for _, row in points if row.arm.name not in main]
+    for x, row in points:
+        mean, low, high = row.interval[AGREE]
+        place = {"textcoords": "offset points", "xytext": (6, 5)}
+        if row.arm.name in main:
+            axis.errorbar(x, mean, [[mean - low], [high - mean]], marker="o", color=BLUE, capsize=3, zorder=3)
+            axis.annotate(row.arm.title, (x, mean), fontsize=9, color=BLUE, **place)
+        else:
+            axis.plot(x, mean, marker=".", color=GREY)
+            axis.annotate(f"{others.index(row.arm.title) + 1}", (x, mean), fontsize=7, color=GREY, **place)
+    key = "\n".join(f"{number}  {title}" for number, title in enumerate(others, start=1))
+    names.text(0, 1, key, fontsize=7.5, color=GREY, verticalalignment="top", transform=names.transAxes)
+    names.set_axis_off()
+    axis.axvline(1, color=GREY, linestyle="--", linewidth=1)
+    axis.set_xscale("log")
+    times = [x for x, _ in points]
+    powers = range(math.floor(math.log2(min(times))), math.ceil(math.log2(max(times))) + 1)
+    axis.set_xticks([2.0**k for k in powers], [f"{2.0**k:g}" for k in powers])
+    axis.minorticks_off()
+    axis.set_xlabel("time, times MultiDiffusion's")
+    axis.set_ylabel("windows at the majority's label ↑")
     _save(plt, figure, path)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 from bench.journal import write_whole
@@ -32,6 +32,17 @@ GUIDANCE = {
     "max_move": 0.1,
 }
 """Widgets of Perceptual Sync Guidance beside the weight, and what they are where a protocol does not say."""
+
+SAVINGS = {
+    "grid": "as tiled",
+    "windows_guided": "all",
+    "second_pass": True,
+    "decoder": "full decoder",
+    "shrink": 1,
+    "part": 1.0,
+    "precision": "as loaded",
+}
+"""Widgets of Guidance Savings where a row does not say: nothing is saved."""
 
 
 @dataclass(frozen=True)
@@ -112,6 +123,9 @@ DEMO = Protocol(
     references=320,
 )
 """The demo graph's settings: a place without its time of day, guidance in the first ten of fifty steps."""
+
+FRONTIER = replace(DEMO, stride_px=32, widths_px=(768,), steps=25, weights=(10.0,), ablation_weight=10.0)
+"""The demo's with windows as close as the paper's, a quarter apart, and half the steps: what the savings start from."""
 
 
 def save_protocol(protocol: Protocol, path: Path) -> None:

@@ -132,7 +132,7 @@ def _values(panorama: Tensor, protocol: Protocol, arm: Arm, judges: Judges) -> d
 def borders(protocol: Protocol, arm: Arm, width_px: int) -> list[int]:
     """Columns of a panorama at which one of the arm's windows begins or ends; of single images, where they meet."""
     side = protocol.window_px
-    stride = side if arm.name == SINGLE else protocol.stride_px
+    stride = side if arm.name == SINGLE else arm.tiler.get("stride_x", protocol.stride_px)
     windows = WindowLayout(side, side, stride, stride).resolve((side, width_px), cell_px=1)
     lefts = {left for _, left in windows.origins}
     return sorted((lefts | {left + side for left in lefts}) - {0, width_px})

@@ -39,7 +39,7 @@ def _settle_rows(protocol: Protocol, arms: Sequence[Arm], folder: Path) -> None:
     """By the graphs of their pictures: another version of this pack may make a row in another way."""
     path = folder / "rows.json"
     before = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
-    now = {arm.name: _digest(protocol, arm) for arm in arms}
+    now = {arm.name: digest_of(protocol, arm) for arm in arms}
     made = [name for name in now if (folder / "pictures" / name).exists()]
     if changed := [name for name in made if before.get(name, now[name]) != now[name]]:
         raise ValueError(
@@ -49,6 +49,7 @@ def _settle_rows(protocol: Protocol, arms: Sequence[Arm], folder: Path) -> None:
     write_whole(path, (json.dumps({**before, **now}, indent=1) + "\n").encode())
 
 
-def _digest(protocol: Protocol, arm: Arm) -> str:
+def digest_of(protocol: Protocol, arm: Arm) -> str:
+    """Of the graph that makes an arm's pictures."""
     graph = json.dumps(graph_of(protocol, arm, seed=0), sort_keys=True)
     return hashlib.sha256(graph.encode()).hexdigest()[:16]

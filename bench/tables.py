@@ -10,35 +10,35 @@ from bench.figures import Column, Row, Triple
 def paper_table(rows: Sequence[Row], columns: Sequence[Column]) -> str:
     """Tables 2 and 3: mean ± standard deviation over prompts; a heading stands on a line of its own."""
     columns = _present(columns, rows, "by_prompt")
-    lines = _head(["", "n", *(column.heading for column in columns)])
+    lines = head(["", "n", *(column.heading for column in columns)])
     section = ""
     for row in rows:
         if row.arm.section != section:
             section = row.arm.section
-            lines.append(_line([f"**{section}**", *[""] * (len(columns) + 1)]))
+            lines.append(line([f"**{section}**", *[""] * (len(columns) + 1)]))
         cells = [_mean_sd(row.by_prompt.get(column.key), column) for column in columns]
-        lines.append(_line([row.arm.title, str(row.count), *cells]))
+        lines.append(line([row.arm.title, str(row.count), *cells]))
     return "\n".join(lines) + "\n"
 
 
 def interval_table(rows: Sequence[Row], columns: Sequence[Column]) -> str:
     """Mean and 95 % interval over panoramas; what is of a set of them (KID) is of all prompts together."""
     columns = _present(columns, rows, "interval")
-    lines = _head(["", "n", *(column.heading for column in columns)])
+    lines = head(["", "n", *(column.heading for column in columns)])
     for row in rows:
         cells = [_triple(row.interval.get(column.key), column) for column in columns]
-        lines.append(_line([_full_title(row), str(row.count), *cells]))
+        lines.append(line([_full_title(row), str(row.count), *cells]))
     return "\n".join(lines) + "\n"
 
 
-def change_table(rows: Sequence[Row], columns: Sequence[Column]) -> str:
-    """Difference to MultiDiffusion on the same seeds and size, with its 95 % interval."""
+def change_table(rows: Sequence[Row], columns: Sequence[Column], baseline: str = "MultiDiffusion") -> str:
+    """Difference to the baseline on the same seeds and size, with its 95 % interval."""
     changed = [row for row in rows if row.change]
     columns = _present(columns, changed, "change")
-    lines = _head(["against MultiDiffusion", *(column.heading for column in columns)])
+    lines = head([f"against {baseline}", *(column.heading for column in columns)])
     for row in changed:
         cells = [_triple(row.change.get(column.key), column, signed=True) for column in columns]
-        lines.append(_line([_full_title(row), *cells]))
+        lines.append(line([_full_title(row), *cells]))
     return "\n".join(lines) + "\n"
 
 
@@ -51,11 +51,13 @@ def _full_title(row: Row) -> str:
     return f"{row.arm.title} ({row.arm.section})" if row.arm.section.startswith("Panorama size") else row.arm.title
 
 
-def _head(cells: Sequence[str]) -> list[str]:
-    return [_line(cells), "|---" * len(cells) + "|"]
+def head(cells: Sequence[str]) -> list[str]:
+    """The first two lines of a table."""
+    return [line(cells), "|---" * len(cells) + "|"]
 
 
-def _line(cells: Sequence[str]) -> str:
+def line(cells: Sequence[str]) -> str:
+    """A line of a table."""
     return "| " + " | ".join(cells) + " |"
 
 

@@ -14,6 +14,7 @@ import torch
 from .dataset import HELD_OUT_SEED, draw_cache, skylines_of
 from .loop import CACHE
 from .train_control import train_control
+from .train_light import train_light
 from .train_perceptual import train_guide, train_judge
 from .train_skyline import train_skyline
 from .train_unet import cache_latents, finish_unet, train_unet
@@ -45,6 +46,7 @@ STAGES: dict[str, Callable[[], None]] = {
     "perceptual": train_guide,
     "judge": train_judge,
     "control": train_control,
+    "light": train_light,
     "skyline": train_skyline,
 }
 

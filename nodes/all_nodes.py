@@ -8,11 +8,13 @@ from .compare import ComparePanoramas
 from .decode import PanoramaDecode
 from .demo_model import LoadDemoModel
 from .guidance import PerceptualSyncGuidance
+from .merge_attention import MergeWindowAttention
 from .panorama_sampler import PanoramaSampler
 from .perceptual_loader import LoadPerceptualModel
 from .region_prompts import RegionPrompts
 from .sampler import SyncDiffusionSampler
 from .savings import GuidanceSavings
+from .spectrum import LatentSpectrum
 from .tiler import WindowTiler
 from .window_prompts import WindowPrompts
 
@@ -25,8 +27,10 @@ NODES: list[type[io.ComfyNode]] = [
     PanoramaSampler,
     SyncDiffusionSampler,
     ApplyWindows,
+    MergeWindowAttention,
     PanoramaDecode,
     LoadPerceptualModel,
+    LatentSpectrum,
     LoadDemoModel,
     PanoramaCoherence,
     ComparePanoramas,

@@ -5,10 +5,12 @@ from comfy_api.latest import io
 from ..syncdiffusion_core.anchors import Anchor, AnchorKind
 from ..syncdiffusion_core.pullbacks import Gradient
 from ..syncdiffusion_core.schedule import Clock, GuidanceSchedule
+from ..syncdiffusion_core.spectrum import SpectrumSource
 from .host.guidance import GuidanceSettings
 from .host.savings import PRESETS, Preset
 from .sockets import CATEGORY, Guidance, Perceptual
 from .sockets import Savings as SavingsSocket
+from .sockets import Spectrum as SpectrumSocket
 
 OF_PRESET = "as the preset says"
 
@@ -141,6 +143,22 @@ class PerceptualSyncGuidance(io.ComfyNode):
                     tooltip="How much of the paper's work is done. reference: all of it. balanced: nearly the same "
                     "coherence for the price of no guidance. fast: for half of that; see the README's table.",
                 ),
+                io.Combo.Input(
+                    "prior",
+                    options=[SpectrumSource.NATURAL.value, SpectrumSource.ONLINE.value],
+                    default=SpectrumSource.NATURAL.value,
+                    optional=True,
+                    advanced=True,
+                    tooltip="Whose power spectrum the image prior is made of: a law of natural images, which fits the "
+                    "demo model, or what the first guided step shows of this very picture, for any model. A spectrum "
+                    "from Latent Spectrum goes before both. Only with the gradient image prior (Wiener).",
+                ),
+                SpectrumSocket.Input(
+                    "spectrum",
+                    optional=True,
+                    tooltip="From Latent Spectrum: measured on your own pictures. Only with the gradient image prior "
+                    "(Wiener).",
+                ),
                 SavingsSocket.Input(
                     "savings",
                     optional=True,
@@ -168,6 +186,8 @@ class PerceptualSyncGuidance(io.ComfyNode):
         anchor_image=None,
         mask=None,
         preset=Preset.REFERENCE,
+        prior=SpectrumSource.NATURAL,
+        spectrum=None,
         savings=None,
     ) -> io.NodeOutput:
         if perceptual_model is None:
@@ -184,5 +204,7 @@ class PerceptualSyncGuidance(io.ComfyNode):
                 max_move=max_move or None,
                 mask=None if mask is None else mask.reshape(-1, *mask.shape[-2:]),  # some nodes give [H, W]
                 savings=savings,
+                spectrum=spectrum,
+                spectrum_source=SpectrumSource(prior) if spectrum is None else SpectrumSource.MEASURED,
             )
         )

@@ -4,6 +4,8 @@ from comfy_api.latest import io
 
 from ..syncdiffusion_core.guidance import Guided
 from ..syncdiffusion_core.views.windows import Grid
+from .host.decoder import Look
+from .host.precision import Precision
 from .host.savings import Savings
 from .sockets import CATEGORY
 from .sockets import Savings as SavingsSocket
@@ -20,7 +22,7 @@ class GuidanceSavings(io.ComfyNode):
             category=CATEGORY,
             description=(
                 "Every short cut of the presets balanced and fast by itself, for Perceptual Sync Guidance: what is "
-                "left out of the paper's work, and what it costs. As it comes, nothing is left out."
+                "out of the paper's work, and what it costs. As it comes, nothing is left out."
             ),
             search_aliases=["fast", "speed", "vram", "spotdiffusion", "taesd", "preset", "cheap guidance"],
             inputs=[
@@ -46,6 +48,14 @@ class GuidanceSavings(io.ComfyNode):
                     tooltip="Evaluate the model again at the moved windows (the paper). Off: the step is made with the "
                     "prediction from before the move, wrong by about a tenth of it.",
                 ),
+                io.Combo.Input(
+                    "decoder",
+                    options=Look,
+                    default=Look.FULL,
+                    tooltip="What decodes the windows that guidance looks at. full: the VAE. light: a small decoder of "
+                    "the same latents, TAESD from models/vae_approx or the demo model's own. pooled: the VAE on "
+                    "latents of half the size. The finished picture is always decoded by the VAE you choose.",
+                ),
                 io.Int.Input(
                     "shrink",
                     default=1,
@@ -62,18 +72,38 @@ class GuidanceSavings(io.ComfyNode):
                     step=0.01,
                     tooltip="Guide only this first part of the guided steps, with the weight of all of them.",
                 ),
+                io.Float.Input(
+                    "strength",
+                    default=1.0,
+                    min=0.1,
+                    max=10.0,
+                    step=0.05,
+                    tooltip="Factor on the weight, to give back what the other options take from the coherence. On the "
+                    "demo model 1.5 does it for rolled windows without a second pass.",
+                ),
+                io.Combo.Input(
+                    "precision",
+                    options=Precision,
+                    default=Precision.AS_LOADED,
+                    advanced=True,
+                    tooltip="In which numbers pictures are decoded for guidance. Half of the memory with bfloat16 or "
+                    "float16, whose small gradients are scaled up on their way.",
+                ),
             ],
             outputs=[SavingsSocket.Output(display_name="savings", tooltip="For Perceptual Sync Guidance.")],
         )
 
     @classmethod
-    def execute(cls, grid, windows_guided, second_pass, shrink, part) -> io.NodeOutput:
+    def execute(cls, grid, windows_guided, second_pass, decoder, shrink, part, strength, precision) -> io.NodeOutput:
         return io.NodeOutput(
             Savings(
                 grid=Grid(grid),
                 guided=Guided(windows_guided),
                 second_pass=second_pass,
+                look=Look(decoder),
                 shrink=shrink,
+                precision=Precision(precision),
                 part=part,
+                strength=strength,
             )
         )

@@ -15,3 +15,6 @@ Perceptual = io.Custom("SYNCDIFFUSION_PERCEPTUAL")
 
 Savings = io.Custom("SYNCDIFFUSION_SAVINGS")
 """A ``Savings``."""
+
+Spectrum = io.Custom("SYNCDIFFUSION_SPECTRUM")
+"""A core ``Spectrum`` of a model's latents."""

@@ -16,9 +16,11 @@ from torch import Tensor
 from .anchors import Anchor, AnchorKind
 from .batching import WindowBatches
 from .denoiser import Denoiser, Rows, denoise_views
+from .loss_scale import LossScale
 from .perceptual.distance import Decoder, Features, PerceptualDistance
 from .process import NoiseProcess
-from .pullbacks import Gradient, make_pullback
+from .pullbacks import Gradient, ImagePrior, make_pullback
+from .spectrum import Spectrum, SpectrumSource
 from .views.view_set import ViewSet, aggregate
 
 PAPER_CELLS = 4096  # of the paper's 64x64 latent window: LPIPS is a spatial mean, so its gradient goes by 1/cells
@@ -61,14 +63,14 @@ class PerceptualGuidance:
     batch_size: windows in one backward pass of the model; decode_batch: in one of the decoder, as many without;
     first_pass_batch: in one pass of the model before both. max_move:
     largest root-mean-square move of a window in state standard deviations, beyond which the move is scaled down, and
-    non-finite gradients are skipped; None for the paper's unguarded move. loss_scale: factor on the loss in its
-    backward pass, for half-precision decoders. where: how much of the move each cell of the canvas takes,
-    [N or 1, H, W] in [0, 1], None for all of it everywhere; windows in which nothing moves are left out.
-    report: called after every guided step.
+    non-finite gradients are skipped; None for the paper's unguarded move. loss_scale: for decoders in half precision.
+    where: how much of the move each cell of the canvas takes, [N or 1, H, W] in [0, 1], None for all of it everywhere;
+    windows in which nothing moves are left out. report: called after every guided step.
 
     guided: which windows move. Where they do not overlap, the canvas moves by theirs, and all windows with it.
     second_pass: the paper evaluates the model again at the moved state; without it the step is made with the clean
     prediction from before the move, at no further cost (it errs by about a tenth of the move).
+    spectrum, spectrum_source: what the image prior takes for the spectrum of pictures (``make_pullback``).
     """
 
     decode: Decoder
@@ -80,14 +82,16 @@ class PerceptualGuidance:
     decode_batch: int | WindowBatches | None = None
     first_pass_batch: int | WindowBatches = 1
     max_move: float | None = None
-    loss_scale: float = 1.0
+    loss_scale: LossScale | None = None
     where: Tensor | None = None
     guided: Guided = Guided.ALL
     second_pass: bool = True
+    spectrum: Spectrum | None = None
+    spectrum_source: SpectrumSource | None = None
     report: Callable[[GuidanceTrace], None] | None = None
 
     def __post_init__(self) -> None:
-        self._pullback = make_pullback(self.gradient)
+        self._pullback = make_pullback(self.gradient, self.spectrum, self.spectrum_source)
         self._batches = WindowBatches.of(self.batch_size)
         self._decodes = self._batches if self.decode_batch is None else WindowBatches.of(self.decode_batch)
 
@@ -164,7 +168,10 @@ class PerceptualGuidance:
             run.x.shape[1],
             self.first_pass_batch,
             [run.view_set.names[view] for view in views],
-        ).unflatten(0, (len(views), -1))
+        )
+        if isinstance(self._pullback, ImagePrior):
+            self._pullback.observe(run.process, run.sigma, x0, run.x.shape[1])
+        x0 = x0.unflatten(0, (len(views), -1))
         if len(views) == len(run.x):
             return x0
         every = torch.zeros_like(run.x)
@@ -212,9 +219,10 @@ class PerceptualGuidance:
         with torch.enable_grad():
             leaf = x0.detach().clone().requires_grad_(True)
             loss = self.distance.distance(self.distance.features(self.decode(leaf)), anchor)
-            (g,) = torch.autograd.grad(loss.sum() * self.loss_scale, leaf)
-        dtype = torch.promote_types(g.dtype, torch.float32)
-        return loss.detach(), g.to(dtype) / self.loss_scale
+            if self.loss_scale is not None:
+                return loss.detach(), self.loss_scale.gradient(loss.sum(), leaf)
+            (g,) = torch.autograd.grad(loss.sum(), leaf)
+        return loss.detach(), g.to(torch.promote_types(g.dtype, torch.float32))
 
     def _anchor_features(self, run: "_Step", x0: Tensor, guided: Sequence[int]) -> Features:
         """Features of each sample's anchor, batch N (or 1: one picture for all)."""

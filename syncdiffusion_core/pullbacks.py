@@ -13,6 +13,7 @@ from torch.autograd.graph import allow_mutation_on_saved_tensors
 
 from .denoiser import Denoiser, Rows
 from .process import NoiseProcess
+from .spectrum import Spectrum, SpectrumSource, fit_predictions, natural_spectrum
 
 Pullback = Callable[[Denoiser, NoiseProcess, Tensor, float, Rows, Tensor, Tensor], Tensor]
 
@@ -28,7 +29,6 @@ NO_BACKWARD = (
 """What torch says where a network computes something that its backward pass cannot."""
 
 DIFFERENCE_STEP = 0.1  # in state standard deviations; bf16 loses the difference below .03 (measured)
-SPECTRUM_BEND = 0.3  # cycles a window; fitted to the latents of the demo's scenes
 
 
 class MissingBackward(ValueError):
@@ -118,30 +118,64 @@ def decoder_only(
     return process.a(sigma) / process.state_variance(sigma) * g
 
 
-def image_prior(
-    denoiser: Denoiser, process: NoiseProcess, x: Tensor, sigma: float, rows: Rows, x0: Tensor, g: Tensor
-) -> Tensor:
-    """No model pass: the Jacobian of a Gaussian prior with the spectrum of natural images.
+class ImagePrior:
+    """No model pass: the Jacobian of a Gaussian prior with the power spectrum of pictures.
 
     J = a S / (a^2 S + b^2) at each spatial frequency, Wiener's filter: at high noise only the broad light and
     colour of the gradient pass, which is what the state is still undecided about. A trained denoiser that has
     committed to one scene has no gradient towards another; this prior has.
+    S is natural images' (`natural_spectrum`), the measured one that is given, or, online, each sample's own, which
+    `observe` fits anew to the predictions of every guided step: the less noise, the better it is known.
+    Raises ValueError where the measured spectrum is missing, not asked for, or of another model's latents.
     """
-    a, b = process.a(sigma), process.b(sigma)
-    power = natural_spectrum(g.shape[-2], g.shape[-1]).to(g.device, g.dtype) * process.sigma_data**2
-    gain = a * power / (a * a * power + b * b)
-    return torch.fft.ifft2(torch.fft.fft2(g, norm="ortho") * gain, norm="ortho").real
 
+    def __init__(self, spectrum: Spectrum | None = None, source: SpectrumSource | None = None) -> None:
+        if source is None:
+            source = SpectrumSource.NATURAL if spectrum is None else SpectrumSource.MEASURED
+        if (source is SpectrumSource.MEASURED) != (spectrum is not None):
+            raise ValueError(
+                f"spectrum: '{source.value}' is chosen and {'no' if spectrum is None else 'a'} measured one is given; "
+                f"connect Latent Spectrum and choose '{SpectrumSource.MEASURED.value}', or do neither"
+            )
+        self._spectrum, self._source = spectrum, source
+        self._fitted: dict[int, Spectrum] = {}
 
-def natural_spectrum(height: int, width: int) -> Tensor:
-    """Power S(f) = c / (f^2 + f0^2) of natural images (Field 1987): [height, width], mean 1, unshifted FFT order.
+    def observe(self, process: NoiseProcess, sigma: float, x0: Tensor, n_samples: int) -> None:
+        """Learn from the predictions of all windows, x0 [V*N, C, ..., h, w], view-major; before the pullback.
 
-    f in cycles a window. f0 bends the law at the window's own size, where it would diverge.
-    """
-    fy = torch.fft.fftfreq(height, dtype=torch.float64)[:, None] * height
-    fx = torch.fft.fftfreq(width, dtype=torch.float64)[None, :] * width
-    power = 1 / (fy.square() + fx.square() + SPECTRUM_BEND**2)
-    return power / power.mean()
+        Of all windows at once, so that the result does not depend on how many of them fit a batch. Does nothing unless
+        the spectrum is of this picture. Where nothing can be learnt (one window, a state without signal, the same
+        prediction everywhere), natural images stand in.
+        """
+        if self._source is not SpectrumSource.ONLINE:
+            return
+        self._fitted = {}
+        for sample, windows in enumerate(x0.unflatten(0, (-1, n_samples)).unbind(1)):  # [V, C, ..., h, w]
+            windows = windows[windows.flatten(1).isfinite().all(dim=1)]
+            varies = len(windows) > 1 and bool((windows != windows[:1]).transpose(0, 1).flatten(1).any(dim=1).all())
+            if varies and process.a(sigma) > 0:
+                self._fitted[sample] = fit_predictions(process, sigma, windows)
+
+    def __call__(
+        self, denoiser: Denoiser, process: NoiseProcess, x: Tensor, sigma: float, rows: Rows, x0: Tensor, g: Tensor
+    ) -> Tensor:
+        a, b = process.a(sigma), process.b(sigma)
+        spectrum = self._power(process, g, rows)
+        gain = a * spectrum / (a * a * spectrum + b * b)
+        return torch.fft.ifft2(torch.fft.fft2(g, norm="ortho") * gain.to(g), norm="ortho").real
+
+    def _power(self, process: NoiseProcess, g: Tensor, rows: Rows) -> Tensor:
+        """S of each row, to be multiplied with g: [N or 1, C or 1, (1,) h, w], float64 on the CPU."""
+        height, width = g.shape[-2:]
+        natural = (natural_spectrum(height, width) * process.sigma_data**2)[None]
+        if self._spectrum is not None:
+            self._spectrum.check_channels(g.shape[1])
+            power = self._spectrum.power(height, width)[None]
+        else:
+            known = {sample: spectrum.power(height, width) for sample, spectrum in self._fitted.items()}
+            each = [known.get(sample, natural).expand(g.shape[1], -1, -1) for sample in rows.samples]
+            power = torch.stack(each) if known else natural[None]
+        return power.reshape(*power.shape[:2], *[1] * (g.ndim - 4), height, width)
 
 
 def noisy_latent(
@@ -151,14 +185,17 @@ def noisy_latent(
     return g / process.state_scale(sigma)
 
 
-def make_pullback(gradient: Gradient) -> Pullback:
-    """The pullback of one run."""
-    return ThroughModel() if gradient is Gradient.THROUGH_MODEL else WITHOUT_BACKWARD[gradient]
+def make_pullback(
+    gradient: Gradient, spectrum: Spectrum | None = None, source: SpectrumSource | None = None
+) -> Pullback:
+    """The pullback of one run; spectrum and source: what the image prior takes for the spectrum of pictures."""
+    if gradient is Gradient.IMAGE_PRIOR:
+        return ImagePrior(spectrum, source)
+    return ThroughModel() if gradient is Gradient.THROUGH_MODEL else WITHOUT_STATE[gradient]
 
 
-WITHOUT_BACKWARD: dict[Gradient, Pullback] = {
+WITHOUT_STATE: dict[Gradient, Pullback] = {
     Gradient.FORWARD_ONLY: forward_only,
-    Gradient.IMAGE_PRIOR: image_prior,
     Gradient.DECODER_ONLY: decoder_only,
     Gradient.NOISY_LATENT: noisy_latent,
 }

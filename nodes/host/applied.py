@@ -99,7 +99,7 @@ class _Applied:
         slicer = make_slicer(self._layout, windows, self._inner_model, seed)
         row_shape = (*shape[1:-2], *windows.window)
         memory = window_memory(patcher, row_shape, shape[0], len(windows), self._per_batch)
-        return _Run(slicer, window_batches(memory.windows), memory)
+        return _Run(slicer, window_batches(memory.windows, memory.halves), memory)
 
     def _windows(self, size: tuple[int, int]) -> Windows:
         return resolve_windows(self._layout, self._inner_model, torch.empty(1, 1, *size, device="meta"))

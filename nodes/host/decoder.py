@@ -1,25 +1,65 @@
-"""The host's VAE as the core's differentiable decoder."""
+"""What turns x0 into a picture for guidance: the host's VAE, or a cheaper look at the same latent.
+
+All are the core's Decoder: decode(x0 in the model's latent scale) -> image [R, 3, H, W] in [0, 1], float32,
+differentiable. x0 is [R, C, h, w] or, of a video model, [R, C, 1, h, w].
+"""
 
 import copy
+from enum import Enum
 
 import comfy.model_management
 import comfy.sd
 import torch
+import torch.nn.functional as F
+from comfy.model_patcher import ModelPatcher
 from torch import Tensor
 
 from .gradients import differentiable_call, differentiable_copy
+from .light_decoders import has_light_decoder, light_vae
+from .precision import Precision, check_precision, computing_in
 from .recompute import recomputing
+
+POOLED = 2
+"""Cells on a side that a pooled latent averages."""
+
+
+class Look(str, Enum):
+    """How guidance looks at a clean prediction."""
+
+    FULL = "full decoder"
+    LIGHT = "light decoder"
+    POOLED = "pooled latent"
+    CHEAPEST = "light decoder, else pooled latent"
 
 
 class HostDecoder:
-    """decode(x0 in the model's latent scale) -> image [R, 3, H, W] in [0, 1], float32.
+    """A VAE of the host, or what has the attributes of one.
 
-    x0 [R, C, h, w] or, of a video model, [R, C, 1, h, w]. recompute: whether backward passes run the network's blocks
+    inner_model: the model whose latents are decoded, None where the VAE takes the model's scale itself. downscale: how
+    many times smaller its pictures are than the VAE's own. recompute: whether backward passes run the network's blocks
     again, for less memory.
     """
 
-    def __init__(self, vae: object, inner_model: object, recompute: bool = False) -> None:
-        self.vae, self.inner_model, self.recompute = vae, inner_model, recompute
+    downscale = 1
+    recompute = False
+
+    def __init__(self, vae: object, inner_model: object | None, precision: Precision = Precision.AS_LOADED) -> None:
+        check_precision(precision, vae.device)
+        self.vae, self.inner_model, self.precision = vae, inner_model, precision
+
+    @property
+    def patcher(self) -> ModelPatcher:
+        """By which the host's memory management knows the weights."""
+        return self.vae.patcher
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """What its convolutions compute in; float16 wants the loss scaled."""
+        return self.precision.dtype(self.vae.vae_dtype)
+
+    def memory_used(self, shape: tuple[int, ...]) -> float:
+        """Bytes that one decode of latents of this shape takes without a gradient, by the host's estimate."""
+        return self.vae.memory_used_decode(shape, self.dtype)
 
     def __call__(self, x0: Tensor) -> Tensor:
         """Interrupts like the denoiser: decoding a window can take longer than denoising it."""
@@ -28,7 +68,7 @@ class HostDecoder:
         if self.vae.latent_dim == 2 and latent.ndim == 5:
             latent = latent[:, :, 0]
         module = self.vae.first_stage_model
-        with recomputing(module, blocks=self.recompute):
+        with computing_in(self.precision, latent.device), recomputing(module, blocks=self.recompute):
             image = differentiable_call(module, module.decode, latent)
         if image.ndim == 5:
             image = image[:, :, 0]  # the frame of [R, 3, 1, H, W]
@@ -37,9 +77,45 @@ class HostDecoder:
 
     def _from_model(self, x0: Tensor) -> Tensor:
         """The VAE's scale; a latent format may hold tensors that were made in inference mode."""
+        if self.inner_model is None:
+            return x0
         twin = copy.copy(self.inner_model)
         twin.latent_format = differentiable_copy(self.inner_model.latent_format)
         return twin.process_latent_out(x0)
+
+
+class PooledDecoder(HostDecoder):
+    """The same of x0 averaged over 2x2 cells: a quarter of the pixels, and of the work."""
+
+    downscale = POOLED
+
+    def memory_used(self, shape: tuple[int, ...]) -> float:
+        return super().memory_used((*shape[:-2], *(-(-side // POOLED) for side in shape[-2:])))
+
+    def __call__(self, x0: Tensor) -> Tensor:
+        flat = x0.flatten(1, -3)  # [R, C, h, w]; pooling knows no frames
+        pooled = F.avg_pool2d(flat, POOLED, ceil_mode=True)  # what is left over at an edge is averaged alone
+        return super().__call__(pooled.unflatten(1, x0.shape[1:-2]))
+
+
+def make_decoder(
+    look: Look, vae: object, inner_model: object, precision: Precision = Precision.AS_LOADED
+) -> HostDecoder:
+    """The decoder of a look; ValueError with a remedy where the model has no light one."""
+    if look is Look.CHEAPEST:
+        look = cheapest(inner_model.latent_format)
+    if look is Look.FULL:
+        return HostDecoder(vae, inner_model, precision)
+    if look is Look.POOLED:
+        return PooledDecoder(vae, inner_model, precision)
+    return HostDecoder(light_vae(inner_model.latent_format), None, precision)
+
+
+def cheapest(latent_format: object) -> Look:
+    """There is nothing to save where latents are pictures."""
+    if works_on_pixels(latent_format):
+        return Look.FULL
+    return Look.LIGHT if has_light_decoder(latent_format) else Look.POOLED
 
 
 def works_on_pixels(latent_format: object) -> bool:

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from ...demo.controlnet import CONTROL_CONFIG
 from ...demo.export import PREFIXES, WEIGHTS
+from ...demo.light_decoder import FILE as LIGHT_FILE
 from .demo_text import DemoTextModel, DemoTokenizer
 
 FILE = WEIGHTS / "demo_model.safetensors"
@@ -65,6 +66,7 @@ def _model(checkpoint: _Checkpoint) -> object:
         latent_rgb_factors = json.loads(checkpoint.metadata["latent_rgb_factors"])
         latent_rgb_factors_bias = json.loads(checkpoint.metadata["latent_rgb_factors_bias"])
         taesd_decoder_name = None
+        light_decoder_file = LIGHT_FILE
 
     class DemoConfig(comfy.supported_models.SD15):
         latent_format = DemoLatent

@@ -1,5 +1,6 @@
 """The host's guider as the core's Denoiser."""
 
+import copy
 from functools import partial
 
 import comfy.model_management
@@ -13,7 +14,7 @@ from .control import has_control, keep_skips
 from .gradients import differentiable_call
 from .recompute import recomputing
 from .slicing import Slicer
-from .tags import KEY, tagged
+from .tags import ALONE, KEY, tagged
 
 
 class HostDenoiser:
@@ -30,11 +31,20 @@ class HostDenoiser:
     ) -> None:
         self.guider, self.model_options, self.seed, self.slicer = guider, model_options, seed, slicer
         self.recompute = recompute
+        self._is_alone = False
+
+    @property
+    def alone(self) -> "HostDenoiser":
+        """The same for guidance's own calls: windows never look at each other, so their batches do not matter."""
+        other = copy.copy(self)
+        other._is_alone = True
+        return other
 
     def __call__(self, x: Tensor, sigma: float, rows: Rows) -> Tensor:
         """x [R, C, …, h, w] in the sampler's space -> x0; raises the host's interrupt when the user asked."""
         comfy.model_management.throw_exception_if_processing_interrupted()
         options = tagged(comfy.model_patcher.create_model_options_clone(self.model_options), rows)
+        options["transformer_options"][ALONE] = self._is_alone
         if self.slicer is not None:
             cut = self.slicer.calc_cond_batch
             add_wrapper_with_key(WrappersMP.CALC_COND_BATCH, KEY, cut, options, is_model_options=True)

@@ -12,6 +12,7 @@ from ...syncdiffusion_core.guidance import PerceptualGuidance
 from ...syncdiffusion_core.process import NoiseProcess
 from ...syncdiffusion_core.pullbacks import Gradient, MissingBackward
 from ...syncdiffusion_core.schedule import GuidanceSchedule
+from ...syncdiffusion_core.spectrum import Spectrum, SpectrumSource
 from ...syncdiffusion_core.views.view_set import ViewSet
 from .gradients import has_backward, normal_tensor, outside_inference
 from .perceptual import PerceptualModel
@@ -28,6 +29,7 @@ class GuidanceSettings:
 
     vae: the host's VAE, None for models of pixels. max_move: see PerceptualGuidance. mask: where it acts, a MASK
     [B, H, W] of any size, B samples or 1; None for everywhere. savings: what of the paper's work is left out.
+    spectrum, spectrum_source: what the image prior takes for the spectrum of pictures.
     """
 
     vae: object | None
@@ -38,6 +40,8 @@ class GuidanceSettings:
     max_move: float | None
     mask: Tensor | None = None
     savings: Savings = PRESETS[Preset.REFERENCE]
+    spectrum: Spectrum | None = None
+    spectrum_source: SpectrumSource = SpectrumSource.NATURAL
 
 
 class HostGuidance:
@@ -64,7 +68,7 @@ class HostGuidance:
         if not self.guides(step):
             return views, None
         with outside_inference():
-            inputs = (view_set, normal_tensor(views), step, sigma, n_samples, denoiser, process)
+            inputs = (view_set, normal_tensor(views), step, sigma, n_samples, denoiser.alone, process)
             try:
                 return self._guidance(*inputs)
             except MissingBackward as error:

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from ...syncdiffusion_core.denoiser import Denoiser, Rows
 from ...syncdiffusion_core.views.windows import Windows
+from .denoiser import HostDenoiser
 from .tags import cut
 
 
@@ -20,7 +21,7 @@ class KeptWindows:
 
     def __init__(
         self,
-        denoiser: Denoiser,
+        denoiser: HostDenoiser,
         windows: Windows,
         model: comfy.samplers.KSamplerX0Inpaint,
         denoise_mask: Tensor,
@@ -28,6 +29,13 @@ class KeptWindows:
     ) -> None:
         self._denoiser, self._windows, self._model = denoiser, windows, model
         self._mask, self._options = denoise_mask, model_options
+
+    @property
+    def alone(self) -> "KeptWindows":
+        """The same for guidance's own calls: see ``HostDenoiser``."""
+        other = copy.copy(self)
+        other._denoiser = self._denoiser.alone
+        return other
 
     def __call__(self, x: Tensor, sigma: float, rows: Rows) -> Tensor:
         """x [R, C, …, h, w] -> x0, that of the kept cells being the picture's own."""

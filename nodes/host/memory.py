@@ -15,6 +15,8 @@ from comfy.patcher_extension import WrappersMP
 
 from ...syncdiffusion_core.batching import WindowBatches
 from ...syncdiffusion_core.pullbacks import Gradient
+from .attention_merging import check_batch, merging_of
+from .decoder import POOLED, Look, cheapest
 from .guidance import GuidanceSettings, missing_backward
 from .progress import say
 from .recompute import blocks_of
@@ -34,6 +36,7 @@ SAVED_BY_UNET = (6.3, 0.187)  # activations saved in the host's estimates: for t
 SAVED_BY_TRANSFORMER = 0.34  # for each block
 RECOMPUTED = 0.25  # part of them that is alive at once when blocks are recomputed
 SAVED_BY_DECODER = 2.7  # in the host's estimates of decoding one picture
+LIGHT = 0.3  # of them, in a light decoder
 SAVED_BY_PERCEPTUAL = 2400  # bytes a pixel: VGG-16 to relu5_3 in float32
 
 
@@ -43,7 +46,8 @@ class WindowMemory:
 
     windows: in one model call. pulled, decoded: in one backward pass of the model, and of the decoder; 0 where there
     is none. reserved: bytes beside the weights. recompute_model, recompute_decoder: whether their blocks are run again
-    in the backward pass, because the activations of even one window do not fit.
+    in the backward pass, because the activations of even one window do not fit. halves: whether a call of fewer
+    windows means the same.
     """
 
     windows: int
@@ -52,6 +56,7 @@ class WindowMemory:
     reserved: float
     recompute_model: bool = False
     recompute_decoder: bool = False
+    halves: bool = True
 
     def describe(self) -> str:
         """One line for people."""
@@ -73,15 +78,18 @@ def window_memory(
 ) -> WindowMemory:
     """What a run through windows takes.
 
-    row_shape: [C, …, h, w] of one window. count: most windows of a step. asked: windows in a batch by the user's wish,
-    0 for what fits.
+    row_shape: [C, …, h, w] of one window. count: most windows of a step, all of which merged attention takes at once.
+    asked: windows in a batch by the user's wish, 0 for what fits.
     """
     needs = _Needs(patcher, row_shape, n_samples, guidance)
-    windows = needs.fitting(needs.call * HEADROOM, WINDOWS_PER_CALL, count, asked)
+    merged = merging_of(patcher.model_options.get("transformer_options", {})) is not None
+    if merged:
+        check_batch(count, asked)
+    windows = count if merged else needs.fitting(needs.call * HEADROOM, WINDOWS_PER_CALL, count, asked)
     pulled = needs.fitting(needs.pull, PULLED_PER_PASS, count, asked) if needs.pull else 0
     decoded = needs.fitting(needs.decode, DECODED_PER_PASS, count, asked) if needs.decode else 0
     reserved = max(_reserved(windows, count) * needs.call, pulled * needs.pull, decoded * needs.decode)
-    return WindowMemory(windows, pulled, decoded, reserved, needs.recompute_model, needs.recompute_decoder)
+    return WindowMemory(windows, pulled, decoded, reserved, needs.recompute_model, needs.recompute_decoder, not merged)
 
 
 class _Needs:
@@ -96,7 +104,7 @@ class _Needs:
         self.pull = self.decode = 0.0
         if guidance is not None:
             beside += [guidance.perceptual.patcher, *([guidance.vae.patcher] if guidance.vae else [])]
-            self.decode = n_samples * _decoding(guidance.vae, row_shape)
+            self.decode = n_samples * _decoding(guidance, model.latent_format, row_shape)
             if guidance.gradient is Gradient.THROUGH_MODEL and missing_backward(patcher) is None:
                 self.pull = _saved(model, n_samples * CFG_BRANCHES * self._cells)
         self._room = _room(patcher, beside)
@@ -131,11 +139,17 @@ def _saved(model: object, cells: int) -> float:
     return factor * cells * size * 0.01 * 2**20 * model.memory_usage_factor  # the host's formula for memory_required
 
 
-def _decoding(vae: object | None, row_shape: tuple[int, ...]) -> float:
+def _decoding(guidance: GuidanceSettings, latent_format: object, row_shape: tuple[int, ...]) -> float:
     """Bytes of activations that a backward pass through the decoder and the perceptual network keeps, one picture."""
-    cell_px = vae.spacial_compression_decode() if vae else 1
-    decoder = SAVED_BY_DECODER * vae.memory_used_decode((1, *row_shape), vae.vae_dtype) if vae else 0.0
-    return decoder + SAVED_BY_PERCEPTUAL * row_shape[-2] * row_shape[-1] * cell_px**2
+    vae, savings = guidance.vae, guidance.savings
+    look = cheapest(latent_format) if savings.look is Look.CHEAPEST else savings.look
+    height, width = (-(-side // POOLED) if look is Look.POOLED else side for side in row_shape[-2:])
+    pixels = height * width * (vae.spacial_compression_decode() if vae else 1) ** 2
+    perceptual = SAVED_BY_PERCEPTUAL * pixels / savings.shrink**2
+    if vae is None:
+        return perceptual
+    picture = vae.memory_used_decode((1, *row_shape[:-2], height, width), savings.precision.dtype(vae.vae_dtype))
+    return perceptual + SAVED_BY_DECODER * picture * (LIGHT if look is Look.LIGHT else 1)
 
 
 def _room(patcher: object, beside: list) -> float:
@@ -149,9 +163,9 @@ def _room(patcher: object, beside: list) -> float:
     return free + freed - sum(other.model_size() for other in beside if other.load_device == device)
 
 
-def window_batches(size: int) -> WindowBatches:
-    """Batches of one run, of this many windows until the host's device runs out of memory."""
-    return WindowBatches(size, comfy.model_management.is_oom, _make_room)
+def window_batches(size: int, halves: bool = True) -> WindowBatches:
+    """Batches of one run, of this many windows until the host's device runs out of memory; for good without halves."""
+    return WindowBatches(size, comfy.model_management.is_oom if halves else lambda error: False, _make_room)
 
 
 def _make_room(size: int) -> None:

@@ -20,6 +20,8 @@ from ...syncdiffusion_core.perceptual.lpips_net import LpipsNet, Trunk
 from ...syncdiffusion_core.perceptual.style import PAPER_CONSTANT, SceneStyle, StyleNet
 
 FOLDER = "perceptual"
+SPECTRA = "spectra"
+"""The folder inside it whose files are spectra, no networks."""
 BUILT_IN = "scene (built in)"
 BUILT_IN_STYLE = "scene style (built in)"
 BUILT_IN_FILE = Path(__file__).parents[2] / "demo" / "weights" / "scene_perceptual.safetensors"
@@ -74,7 +76,8 @@ def choices() -> list[str]:
 
     A download that was made stays in the list, and stands for its file: workflows saved with it remain valid.
     """
-    return [BUILT_IN, BUILT_IN_STYLE, *folder_paths.get_filename_list(FOLDER), *DOWNLOADS]
+    files = [name for name in folder_paths.get_filename_list(FOLDER) if Path(name).parts[0] != SPECTRA]
+    return [BUILT_IN, BUILT_IN_STYLE, *files, *DOWNLOADS]
 
 
 def load(choice: str) -> nn.Module:

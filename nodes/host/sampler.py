@@ -13,6 +13,8 @@ from ...syncdiffusion_core.anchors import Anchor, AnchorKind
 from ...syncdiffusion_core.denoiser import Denoiser
 from ...syncdiffusion_core.extrapolation import extrapolate, visiting_order
 from ...syncdiffusion_core.guidance import GuidanceTrace, PerceptualGuidance
+from ...syncdiffusion_core.loss_scale import LossScale
+from ...syncdiffusion_core.perceptual.resized import Resized
 from ...syncdiffusion_core.pullbacks import Gradient
 from ...syncdiffusion_core.sampling import sample
 from ...syncdiffusion_core.schedule import Clock, concentrate
@@ -20,7 +22,7 @@ from ...syncdiffusion_core.views.windows import Grid
 from .bootstrapping import marked
 from .checks import check_guidance
 from .conditioning import encode_for_windows, entries_of, models_and_conds, refuse_context_windows
-from .decoder import HostDecoder, pixel_space_vae
+from .decoder import make_decoder, pixel_space_vae
 from .denoiser import HostDenoiser
 from .guidance import HostGuidance, missing_backward, say_forward_only
 from .kept import KeptWindows, free_cells
@@ -34,7 +36,6 @@ from .progress import say
 from .stateful import refuse_stateful
 from .windowed import Mover, Steps, WindowedGuider, WindowedModel
 
-HALF_PRECISION_SCALE = 2.0**12
 LOOKS_AHEAD = {"sample_heun": 2}
 """Samplers that visit a level before they stand on it: the visit that opens its step."""
 
@@ -67,7 +68,7 @@ class _Run:
         self._prepare_conditioning(x)
         sizes = (self.row_shape, self.n_samples, self.grid.largest, plan.windows_per_batch)
         self.memory = window_memory(self.patcher, *sizes, plan.guidance)
-        self.batches = window_batches(self.memory.windows)
+        self.batches = window_batches(self.memory.windows, self.memory.halves)
         say_memory(self.memory)
         # One window is cut too where a gradient may go through the networks of its conditioning.
         slices = len(self.windows) > 1 or plan.guidance is not None or marked(entries_of(self.guider.conds))
@@ -161,22 +162,26 @@ class _Run:
         weights = self._weights()
         if settings is None or not any(weights):
             return None
-        vae, reference = settings.vae or pixel_space_vae(), self.plan.algorithm is Algorithm.REFERENCE
-        load_together([self.patcher, vae.patcher, settings.perceptual.patcher], self.memory.reserved)
+        savings, reference = settings.savings, self.plan.algorithm is Algorithm.REFERENCE
+        decoder = make_decoder(savings.look, settings.vae or pixel_space_vae(), self.inner_model, savings.precision)
+        decoder.recompute = self.memory.recompute_decoder
+        load_together([self.patcher, decoder.patcher, settings.perceptual.patcher], self.memory.reserved)
         guidance = PerceptualGuidance(
-            decode=HostDecoder(vae, self.inner_model, self.memory.recompute_decoder),
-            distance=HostDistance(settings.perceptual),
+            decode=decoder,
+            distance=Resized(HostDistance(settings.perceptual), savings.shrink),
             weights=weights,
             anchor=self._fitted_anchor(settings.anchor, x),
             gradient=self._gradient(settings.gradient),
-            batch_size=window_batches(self.memory.pulled) if self.memory.pulled else self.batches,
+            batch_size=window_batches(self.memory.pulled or self.memory.windows),
             decode_batch=window_batches(self.memory.decoded),
             first_pass_batch=self.batches,
             max_move=None if reference else settings.max_move,
-            loss_scale=HALF_PRECISION_SCALE if vae.vae_dtype == torch.float16 else 1.0,
+            loss_scale=LossScale() if decoder.dtype == torch.float16 else None,
             where=self._where(settings.mask),
-            guided=settings.savings.guided,
-            second_pass=settings.savings.second_pass,
+            guided=savings.guided,
+            second_pass=savings.second_pass,
+            spectrum=settings.spectrum,
+            spectrum_source=settings.spectrum_source,
             report=partial(_report, self.plan.on_trace),
         )
         return HostGuidance(guidance)
@@ -191,7 +196,7 @@ class _Run:
             schedule = replace(schedule, clock=Clock.INDEX)
         percents = [percent_of_sigma(self.inner_model.model_sampling, sigma) for sigma in self.sigmas]
         weights = schedule.weights(percents, self.plan.first_step, self.plan.total_steps)
-        weights = concentrate(weights, settings.savings.part)
+        weights = [settings.savings.strength * weight for weight in concentrate(weights, settings.savings.part)]
         if schedule.weight > 0 and not any(weights):
             say(
                 f"no step is guided: guidance runs from {schedule.start:.0%} to {schedule.end:.0%} of the schedule "

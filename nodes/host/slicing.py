@@ -15,12 +15,13 @@ from torch import Tensor
 from ...syncdiffusion_core.denoiser import Rows
 from ...syncdiffusion_core.views.windows import Windows
 from .attention import ATTENTION, attends_to_places, cut_attention
+from .attention_merging import merges, refuse_parts, refuse_with_merging
 from .bootstrapping import Bootstrapping
 from .control import HintSlices
 from .gligen import DifferentiableGligen
 from .pictures import refuse_pictures
 from .positions import Places
-from .tags import KEY, cut, image_scale, tagged
+from .tags import KEY, WINDOWS, cut, image_scale, tagged
 
 OTHER_SCALES = ("effnet", "lq_latent")
 """The host's names of pictures that a model stretches over whatever it is shown: Stable Cascade's, PiD's."""
@@ -48,16 +49,21 @@ class Slicer:
         """A wrapper of the host's function of that name: x_in [R, C, …, h, w] are the rows that the options tag.
 
         Windows that an area or a box meets at different places are evaluated in separate calls: the host runs the
-        model on an area's own pixels. So are windows whose true position the model is told.
+        model on an area's own pixels. So are windows whose true position the model is told. Where attention is merged
+        all windows are evaluated in one call.
         """
         if not self._checked:
             refuse_pictures(model_options, conds)
             self._checked = True
         rows: Rows = model_options["transformer_options"][KEY]
-        n = rows.n_samples
+        n, merging = rows.n_samples, merges(model, timestep, model_options["transformer_options"])
+        if merging:
+            refuse_with_merging(model_options)
         groups: dict[tuple[tuple[Parts, ...], int | None], list[int]] = {}
-        for index, parts in enumerate(zip(*(self._parts(c, rows) for c in conds), strict=True)):
+        for index, parts in enumerate(zip(*(self._parts(c, rows, merging) for c in conds), strict=True)):
             groups.setdefault((parts, index if self._whereabouts else None), []).append(index)
+        if merging and len(groups) > 1:
+            refuse_parts()
         outs = [torch.zeros_like(x_in) for _ in conds]
         for (parts, _), group in groups.items():
             picked = [index * n + sample for index in group for sample in range(n)]
@@ -71,18 +77,23 @@ class Slicer:
 
     def _options(self, model_options: dict, rows: Rows) -> dict:
         options = tagged(model_options, rows)
+        run = options["transformer_options"]
+        run[WINDOWS] = self._windows
         if self._whereabouts is not None:
-            run = options["transformer_options"]
             run["rope_options"] = self._whereabouts.rope_options(rows.views[0], run.get("rope_options"))
         return options
 
-    def _parts(self, entries: list[Cond] | None, rows: Rows) -> list[Parts]:
-        """For each view: where each condition is in it, (areas, GLIGEN boxes)."""
-        seen = [self._seen(cond, rows) for cond in entries or ()]
+    def _parts(self, entries: list[Cond] | None, rows: Rows, everywhere: bool) -> list[Parts]:
+        """For each view: where each condition is in it, (areas, GLIGEN boxes).
+
+        everywhere: a condition is evaluated in every window, also where its mask hides it.
+        """
+        visible = [True] * len(rows.distinct_views)
+        seen = [visible if everywhere else self._seen(cond, rows) for cond in entries or ()]
         return [
             tuple(
-                (self._areas(cond, view) if visible[k] else (), self._boxes(cond, view))
-                for cond, visible in zip(entries or (), seen, strict=True)
+                (self._areas(cond, view) if sees[k] else (), self._boxes(cond, view))
+                for cond, sees in zip(entries or (), seen, strict=True)
             )
             for k, view in enumerate(rows.distinct_views)
         ]

@@ -8,6 +8,10 @@ from ...syncdiffusion_core.views.windows import Windows
 
 KEY = "syncdiffusion"
 """Of our wrappers, and of the entry in ``transformer_options`` that says which windows a batch holds."""
+WINDOWS = "syncdiffusion_windows"
+"""Of the entry that holds the windows themselves: all of a run, among which the rows name theirs."""
+ALONE = "syncdiffusion_alone"
+"""Of the entry that says that a call is guidance's own: each window counts by itself, whatever else is in the batch."""
 
 
 def tagged(model_options: dict, rows: Rows) -> dict:

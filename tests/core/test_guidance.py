@@ -9,6 +9,7 @@ import torch
 
 from syncdiffusion_core.anchors import Anchor, AnchorKind
 from syncdiffusion_core.guidance import GuidanceTrace, Guided, PerceptualGuidance
+from syncdiffusion_core.loss_scale import LossScale
 from syncdiffusion_core.process import rectified_flow, variance_exploding
 from syncdiffusion_core.pullbacks import Gradient, MissingBackward
 from syncdiffusion_core.sampling import sample
@@ -473,7 +474,7 @@ def test_a_move_is_scaled_down_to_its_limit():
 @pytest.mark.parametrize("scale", [2.0**10, 2.0**14])
 def test_a_loss_scale_cancels_out(scale):
     x = states()
-    torch.testing.assert_close(moves(make(loss_scale=scale), x), moves(make(), x), rtol=0, atol=1e-12)
+    torch.testing.assert_close(moves(make(loss_scale=LossScale(scale)), x), moves(make(), x), rtol=0, atol=1e-12)
 
 
 class Faint(toys.ToyDistance):
@@ -494,7 +495,7 @@ def test_a_loss_scale_saves_what_half_precision_would_lose():
 
     x = states()
     whole = moves(make(decode=in_half), x)
-    scaled = moves(make(decode=in_half, distance=Faint(), loss_scale=2.0**14), x)
+    scaled = moves(make(decode=in_half, distance=Faint(), loss_scale=LossScale()), x)
     plain = moves(make(decode=in_half, distance=Faint()), x)
     assert (scaled - whole).norm() < 0.01 * whole.norm()
     assert (plain - whole).norm() > 0.1 * whole.norm()

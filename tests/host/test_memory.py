@@ -123,14 +123,19 @@ def test_less_memory_takes_fewer_windows(models, memory, room, monkeypatch):
         assert memory.window_memory(models["eps"], (4, 64, 64), 1, 99, 0).windows == max(fits, 1)
 
 
-def test_guided_passes_are_reserved_for(models, memory, room, vae, perceptual, monkeypatch):
+def test_guided_passes_are_reserved_for(models, memory, room, vae, perceptual, module_of, monkeypatch):
     """Through the model more than forward only, both more than no guidance; and the larger stage counts alone."""
     stable_diffusion(monkeypatch, models["eps"])
     room(100 * GB)
-    kinds = memory.Gradient
+    kinds, savings = memory.Gradient, module_of("host.savings").Savings()
     plans = {
         kind: memory.window_memory(
-            models["eps"], (4, 64, 64), 1, 21, 0, SimpleNamespace(gradient=kind, vae=vae, perceptual=perceptual)
+            models["eps"],
+            (4, 64, 64),
+            1,
+            21,
+            0,
+            SimpleNamespace(gradient=kind, vae=vae, perceptual=perceptual, savings=savings),
         )
         for kind in (kinds.THROUGH_MODEL, kinds.FORWARD_ONLY)
     }
@@ -146,7 +151,7 @@ def test_guided_passes_are_reserved_for(models, memory, room, vae, perceptual, m
         1,
         21,
         0,
-        SimpleNamespace(gradient=kinds.THROUGH_MODEL, vae=vae, perceptual=perceptual),
+        SimpleNamespace(gradient=kinds.THROUGH_MODEL, vae=vae, perceptual=perceptual, savings=savings),
     )
     assert tight.recompute_model
     assert tight.recompute_decoder

@@ -38,9 +38,35 @@ def test_without_a_second_pass_our_loop_and_the_hosts_sampler_are_one(guided, fa
 
 def test_nothing_left_out_is_the_reference(guided):
     assert torch.equal(guided({}), guided())
+    assert torch.equal(guided(guide={"preset": "reference"}), guided())
 
 
-@pytest.mark.parametrize("savings", [{"grid": "rolled"}, {"windows_guided": ROTATING}, {"part": 0.5}])
+@pytest.mark.parametrize(
+    ("preset", "savings"),
+    [
+        ("balanced", {"grid": "rolled", "second_pass": False, "strength": 1.5}),
+        (
+            "fast",
+            {"grid": "rolled", "second_pass": False, "strength": 1.5, "decoder": "light decoder, else pooled latent"},
+        ),
+    ],
+)
+def test_presets_are_options_under_one_name(guided, preset, savings):
+    close(guided(guide={"preset": preset}), guided(savings))
+
+
+def test_a_preset_chooses_the_gradient_and_a_user_another(guidance):
+    of_preset = {name: guidance(preset=name).gradient.value for name in ("reference", "balanced", "fast")}
+    assert of_preset == {
+        "reference": "through the model",
+        **dict.fromkeys(("balanced", "fast"), "image prior (Wiener)"),
+    }
+    assert guidance(preset="fast", gradient="forward only").gradient.value == "forward only"
+
+
+@pytest.mark.parametrize(
+    "savings", [{"grid": "rolled"}, {"windows_guided": ROTATING}, {"part": 0.5}, {"shrink": 2}, {"strength": 2.0}]
+)
 def test_each_option_changes_the_picture_and_repeats(guided, savings):
     one = guided(savings)
     assert one.isfinite().all()

@@ -1,0 +1,198 @@
+"""The frontier as Markdown and CSV: what each row costs, and what it keeps, against the reference mode."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from bench.arms import UNGUIDED
+from bench.figures import Row
+from bench.frontier_arms import MODE
+from bench.judges import INTRA_LPIPS
+from bench.measures import KINDS, Taken
+from bench.shares import Share, shares_of
+from bench.tables import head, line
+
+GUIDING = f"{INTRA_LPIPS} (guiding network)"
+COHERENCE = {
+    GUIDING: "distance, guiding network",
+    INTRA_LPIPS: "distance, second network",
+    "agree": "label agreement",
+    "label_distance": "label distance",
+}
+SHARED = {"agree": "label agreement", "label_distance": "label distance", INTRA_LPIPS: "second network"}
+"""Figures that the targets are about; none of their networks has guided."""
+MIB = 2**20
+NONE = "–"
+
+
+@dataclass(frozen=True)
+class Frontier:
+    """All that the table says. rows: figures by arm, changes against the reference mode. seconds, taken: by arm."""
+
+    rows: Sequence[Row]
+    seconds: Mapping[str, float]
+    taken: Mapping[str, Taken]
+
+    def row(self, name: str) -> Row | None:
+        """A row by its arm."""
+        return next((row for row in self.rows if row.arm.name == name), None)
+
+    def share(self, row: Row, key: str) -> Share | None:
+        """Of the reference mode's gain over MultiDiffusion, what a row keeps."""
+        base, reference = self.row(UNGUIDED), self.row(MODE)
+        if base is None or reference is None or row.arm.name == UNGUIDED:
+            return None
+        return shares_of(row, base, reference, key)
+
+    def time(self, name: str, unit: str) -> float | None:
+        """Seconds of an arm over those of another."""
+        return _over(self.seconds.get(name), self.seconds.get(unit))
+
+    def passes(self, name: str, kind: str, unit: str) -> float | None:
+        """Passes forward and backward over those of another arm; kind: model or decoder."""
+        own, other = self.taken.get(name), self.taken.get(unit)
+        return None if own is None or other is None else _over(getattr(own, kind).total, getattr(other, kind).total)
+
+    def memory(self, name: str, unit: str) -> float | None:
+        """Peak memory over that of another arm."""
+        own, other = self.taken.get(name), self.taken.get(unit)
+        return None if own is None or other is None else _over(own.peak_bytes, other.peak_bytes)
+
+    def of_reference(self, row: Row, key: str) -> float | None:
+        """Mean figure over the reference mode's on the same seeds."""
+        reference = self.row(MODE)
+        if reference is None:
+            return None
+        own, other = row.each.get(key, {}), reference.each.get(key, {})
+        seeds = own.keys() & other.keys()
+        return _over(sum(own[seed] for seed in seeds), sum(other[seed] for seed in seeds)) if seeds else None
+
+
+def frontier_table(frontier: Frontier) -> str:
+    """The table: every figure over the reference mode's of the same run, its gain as the share that a row keeps."""
+    costs = ["time, x MultiDiffusion", "time", "model passes", "decoder passes", "peak memory"]
+    kept = [f"gain kept: {title}" for title in SHARED.values()]
+    lines = head(["x reference", "n", *costs, *COHERENCE.values(), *kept, "KID x 1000, difference", "variance"])
+    for row in frontier.rows:
+        name = row.arm.name
+        cells = [
+            frontier.time(name, UNGUIDED),
+            frontier.time(name, MODE),
+            frontier.passes(name, "model", MODE),
+            frontier.passes(name, "decoder", MODE),
+            frontier.memory(name, MODE),
+            *(frontier.of_reference(row, key) for key in COHERENCE),
+        ]
+        shares = [_share(frontier.share(row, key)) for key in SHARED]
+        variance = _ratio(frontier.of_reference(row, "variance"))
+        lines.append(line([row.arm.title, str(row.count), *map(_ratio, cells), *shares, _kid(row), variance]))
+    return "\n".join(lines) + "\n"
+
+
+def cost_table(frontier: Frontier) -> str:
+    """The same costs as they were measured, and over MultiDiffusion's."""
+    kinds = ("model passes, windows", "decoder", "light decoder")
+    title = [part for kind in kinds for part in (kind, "backward")]
+    lines = head(
+        [
+            "",
+            "seconds",
+            *title,
+            "peak MiB",
+            "model, x MultiDiffusion",
+            "decoder, x MultiDiffusion",
+            "memory, x MultiDiffusion",
+        ]
+    )
+    for row in frontier.rows:
+        name = row.arm.name
+        seconds, taken = frontier.seconds.get(name), frontier.taken.get(name)
+        if seconds is None and taken is None:
+            continue
+        cells = [NONE if seconds is None else f"{seconds:.2f}", *(_taken(taken) if taken else [NONE] * 7)]
+        ratios = [*(frontier.passes(name, kind, UNGUIDED) for kind in ("model", "decoder"))]
+        lines.append(line([row.arm.title, *cells, *map(_ratio, [*ratios, frontier.memory(name, UNGUIDED)])]))
+    return "\n".join(lines) + "\n"
+
+
+def bound_table(frontier: Frontier, names: Sequence[str]) -> str:
+    """Of the main rows: the share that is kept at least, by the one-sided 95 % bound."""
+    lines = head(["gain kept at least (one-sided 95 %)", "n", *SHARED.values(), "time, x MultiDiffusion"])
+    for row in (frontier.row(name) for name in names):
+        shares = [frontier.share(row, key) for key in SHARED] if row else []
+        if not any(shares) or row.arm.name == MODE:
+            continue
+        cells = [NONE if share is None else f"{share.least:.1%}" for share in shares]
+        seeds = max(share.seeds for share in shares if share)
+        lines.append(line([row.arm.title, str(seeds), *cells, _ratio(frontier.time(row.arm.name, UNGUIDED))]))
+    return "\n".join(lines) + "\n"
+
+
+def frontier_csv(frontier: Frontier) -> str:
+    """Every figure of every row, a row a line: costs, means with their intervals, shares with theirs."""
+    records = [_record(frontier, row) for row in frontier.rows]
+    names = dict.fromkeys(name for record in records for name in record)
+    file = io.StringIO()
+    writer = csv.DictWriter(file, list(names), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(records)
+    return file.getvalue()
+
+
+def _record(frontier: Frontier, row: Row) -> dict[str, object]:
+    name = row.arm.name
+    record: dict[str, object] = {"arm": name, "title": row.arm.title, "panoramas": row.count}
+    record["seconds"] = frontier.seconds.get(name)
+    record["time_over_multidiffusion"], record["time_over_reference"] = (
+        _number(frontier.time(name, unit)) for unit in (UNGUIDED, MODE)
+    )
+    if taken := frontier.taken.get(name):
+        for kind in KINDS:
+            passes = getattr(taken, kind)
+            record[f"{kind}_forward"], record[f"{kind}_backward"] = passes.forward, passes.backward
+        record["peak_bytes"] = taken.peak_bytes
+    for key, triple in row.interval.items():
+        record.update(_spread(key, triple))
+    for key, triple in row.change.items():
+        record.update(_spread(f"{key} - reference", triple))
+    for key in SHARED:
+        if share := frontier.share(row, key):
+            record.update(_spread(f"{key} kept", (share.value, share.low, share.high)))
+            record[f"{key} kept at least"] = _number(share.least)
+    return record
+
+
+def _spread(key: str, triple: tuple[float, float, float]) -> dict[str, object]:
+    return dict(zip((key, f"{key} low", f"{key} high"), map(_number, triple), strict=True))
+
+
+def _number(value: float | None) -> float | None:
+    return None if value is None else float(f"{value:.6g}")
+
+
+def _over(own: float | None, other: float | None) -> float | None:
+    return None if own is None or not other else own / other
+
+
+def _ratio(value: float | None) -> str:
+    return NONE if value is None else f"{value:.2f}"
+
+
+def _share(share: Share | None) -> str:
+    return NONE if share is None else f"{share.value:.0%} ({share.low:.0%} to {share.high:.0%})"
+
+
+def _kid(row: Row) -> str:
+    if "kid" not in row.change:
+        return NONE
+    return "{:+.0f} ({:+.0f} to {:+.0f})".format(*(1000 * value for value in row.change["kid"]))
+
+
+def _taken(taken: Taken) -> list[str]:
+    passes = [
+        f"{part:.0f}" for each in (taken.model, taken.decoder, taken.light) for part in (each.forward, each.backward)
+    ]
+    return [*passes, f"{taken.peak_bytes / MIB:.0f}"]

@@ -1,0 +1,162 @@
+"""Time and memory on networks of the shapes that people use, their weights random: nothing is downloaded."""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from functools import partial
+from pathlib import Path
+
+import torch
+from tqdm import tqdm
+
+from bench.arms import UNGUIDED, Arm
+from bench.frontier_arms import BALANCED, FAST, MAIN, MODE
+from bench.graphs import PICTURE, Graph, graph_of
+from bench.hosts import in_process
+from bench.in_process import InProcess
+from bench.journal import Journal, write_whole
+from bench.meter import peak_memory, says_how
+from bench.protocol import Protocol
+from bench.shape_kinds import CUDA_SHAPES, SHAPES, Shape
+from bench.surface import lacking
+from bench.tables import head, line
+from syncdiffusion_core.perceptual.files import save_perceptual
+from syncdiffusion_core.perceptual.lpips_net import Trunk, random_lpips
+
+STEPS = 10
+"""Two of them guided, as in a full schedule a fifth is."""
+PERCEPTUAL = "random_vgg.safetensors"
+FORWARD_ONLY = {"gradient": "forward only"}
+GIB = 2**30
+
+
+@dataclass(frozen=True)
+class Measured:
+    """One row. seconds: of a step, guided ones in their proportion. estimate_bytes: what the user was told, if so."""
+
+    shape: str
+    canvas: str
+    arm: str
+    seconds: float
+    peak_bytes: int
+    estimate_bytes: int | None = None
+    failed: str | None = None
+
+
+def measure_shapes(folder: Path, names: Sequence[str]) -> str:
+    """Measure what is missing of these shapes (the three of CUDA if none are named); the table, also in shapes.md."""
+    if unknown := [name for name in names if name not in SHAPES]:
+        raise ValueError(f"--shapes: there is no {', '.join(unknown)}; there are {', '.join(SHAPES)}")
+    if not torch.cuda.is_available() and "tiny" not in names:
+        return "--shapes: no CUDA here, so nothing is measured (--shapes tiny shows that the command works)"
+    names, journal = names or CUDA_SHAPES, Journal(folder / "shapes.jsonl")
+    device = torch.cuda.get_device_name() if torch.cuda.is_available() else "processor"
+    done = {(row["shape"], row["canvas"], row["arm"]) for row in journal if row["device"] == device}
+    with in_process() as runner, tempfile.TemporaryDirectory() as scratch:
+        _prepare(Path(scratch))
+        jobs = [(name, canvas, arm) for name in names for canvas in SHAPES[name].canvases for arm in _arms(canvas)]
+        for name, canvas, arm in tqdm(jobs, desc="shapes"):
+            if (name, _size(canvas), arm.name) not in done and _able(name, canvas, arm, runner):
+                journal.append({"device": device, **asdict(measure_one(name, canvas, arm, runner))})
+    rows = [row for row in journal if row.pop("device") == device]
+    text = shape_table([Measured(**row) for row in rows]) + f"\n{device}; peak memory: {says_how()}.\n"
+    write_whole(folder / "shapes.md", text.encode())
+    return text
+
+
+def measure_one(name: str, canvas: tuple[int, int], arm: Arm, runner: InProcess) -> Measured:
+    """One row on one canvas, its models loaded and its kernels chosen by two steps of it before."""
+    protocol, row = _protocol(SHAPES[name], canvas), partial(Measured, name, _size(canvas), arm.name)
+    try:
+        runner.execute(_graph(replace(protocol, steps=2), arm, name, seed=1))
+        with peak_memory() as peak:
+            started = time.monotonic()
+            runner.execute(_graph(protocol, arm, name, seed=2))
+            seconds = (time.monotonic() - started) / STEPS
+            return row(seconds, peak(), runner.estimated_bytes())
+    except RuntimeError as error:
+        return row(float("nan"), 0, failed=str(error).splitlines()[0][:120])
+
+
+def shape_table(rows: Sequence[Measured]) -> str:
+    """Markdown: seconds a step and peak memory of each row, over MultiDiffusion's and the reference's of its canvas."""
+    lines = head(["", "canvas", "", "s a step", "x MultiDiffusion", "x reference", "peak GiB", "estimate / truth"])
+    by_name = {(row.shape, row.canvas, row.arm): row for row in rows}
+    for row in rows:
+        title = SHAPES[row.shape].title
+        if row.failed is not None:
+            lines.append(line([title, row.canvas, row.arm, row.failed, *["–"] * 4]))
+            continue
+        others = (by_name.get((row.shape, row.canvas, unit)) for unit in (UNGUIDED, MODE))
+        times = ["–" if other is None or other.failed else f"{row.seconds / other.seconds:.2f}" for other in others]
+        estimate = "–" if row.estimate_bytes is None else f"{row.estimate_bytes / row.peak_bytes:.2f}"
+        cells = [f"{row.seconds:.3f}", *times, f"{row.peak_bytes / GIB:.2f}", estimate]
+        lines.append(line([title, row.canvas, row.arm, *cells]))
+    return "\n".join(lines) + "\n"
+
+
+def _prepare(scratch: Path) -> None:
+    """The nodes of the random networks, and a random VGG where perceptual models are looked for."""
+    import folder_paths
+
+    from bench.shape_nodes import register
+
+    register()
+    network = random_lpips(Trunk.VGG)
+    save_perceptual(scratch / PERCEPTUAL, Trunk.VGG.value, network.net.state_dict(), 1.0)
+    folder_paths.add_model_folder_path("perceptual", str(scratch))
+
+
+def _protocol(shape: Shape, canvas: tuple[int, int]) -> Protocol:
+    """The paper's settings, a fifth of the steps guided."""
+    width, height = canvas
+    return Protocol(
+        None,
+        window_px=height,
+        stride_px=height // 4,
+        widths_px=(width,),
+        steps=STEPS,
+        cfg=shape.cfg,
+        algorithm="automatic",
+        perceptual=PERCEPTUAL,
+        guidance={"end_percent": 0.2, "gradient": "through the model"},
+    )
+
+
+def _arms(canvas: tuple[int, int]) -> list[Arm]:
+    guidance = {
+        UNGUIDED: None,
+        MODE: {},
+        BALANCED: {"preset": "balanced", **FORWARD_ONLY},
+        FAST: {"preset": "fast", **FORWARD_ONLY},
+    }
+    return [Arm(name, name, canvas[0], range(1), guidance=guidance[name]) for name in MAIN]
+
+
+def _graph(protocol: Protocol, arm: Arm, name: str, seed: int) -> Graph:
+    """The arm's graph on a random network, without a picture at its end."""
+    from bench.shape_nodes import SINK, SOURCE
+
+    graph = graph_of(protocol, arm, seed)
+    for node in ("prompt", "negative", "image", PICTURE):
+        del graph[node]
+    graph["model"] = {"class_type": SOURCE, "inputs": {"name": name}}
+    graph["sampler"]["inputs"].update(positive=["model", 1], negative=["model", 2])
+    if "guidance" in graph:
+        graph["guidance"]["inputs"]["vae"] = ["model", 3]
+    graph["sink"] = {"class_type": SINK, "inputs": {"latent": ["sampler", 0]}}
+    return graph
+
+
+def _able(name: str, canvas: tuple[int, int], arm: Arm, runner: InProcess) -> bool:
+    lack = lacking(_graph(_protocol(SHAPES[name], canvas), arm, name, seed=1), runner.declared)
+    if lack is not None:
+        tqdm.write(f"skipped: {arm.name}, {lack}")
+    return lack is None
+
+
+def _size(canvas: tuple[int, int]) -> str:
+    return f"{canvas[1]}x{canvas[0]}"

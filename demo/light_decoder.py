@@ -1,0 +1,84 @@
+"""A light stand-in for the demo's VAE decoder: what guidance looks through when it need not see every blade of grass.
+
+Nearly all of its work is done on the latent's grid and at twice that; a pixel shuffle does the rest. The full decoder
+spends nine tenths of its time on convolutions at the picture's size.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from safetensors import safe_open
+from torch import nn
+
+from .export import WEIGHTS
+
+FILE = WEIGHTS / "light_decoder.safetensors"
+CONFIG = {"widths": [64, 48], "blocks": [4, 2]}
+CELL_PX = 8
+
+
+def _conv(channels: int, out: int) -> nn.Conv2d:
+    return nn.Conv2d(channels, out, 3, padding=1)
+
+
+class Block(nn.Module):
+    """Two convolutions around a shortcut."""
+
+    def __init__(self, channels: int):
+        super().__init__()
+        self.conv1, self.conv2 = _conv(channels, channels), _conv(channels, channels)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x + self.conv2(F.silu(self.conv1(F.silu(x))))
+
+
+class Everywhere(nn.Module):
+    """Adds to each place what the picture's mean says: the full decoder's norms and attention see all of it."""
+
+    def __init__(self, channels: int):
+        super().__init__()
+        self.enter, self.leave = nn.Linear(channels, channels), nn.Linear(channels, channels)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x + self.leave(F.silu(self.enter(x.mean(dim=(2, 3)))))[:, :, None, None]
+
+
+class LightDecoder(nn.Module):
+    """Latents of unit variance [N, 4, h, w], as the denoiser gives them -> images [N, 3, 8h, 8w].
+
+    Convention: like the host's TAESD, it takes latents in the model's scale, and `forward` gives [-1, 1], unclamped.
+    """
+
+    def __init__(self, widths: Sequence[int] = (64, 48), blocks: Sequence[int] = (4, 2)):
+        super().__init__()
+        self.config = {"widths": list(widths), "blocks": list(blocks)}
+        shuffle = CELL_PX // 2 ** (len(widths) - 1)
+        layers: list[nn.Module] = [_conv(4, widths[0]), Everywhere(widths[0])]
+        for level, (width, count) in enumerate(zip(widths, blocks, strict=True)):
+            layers += [Block(width) for _ in range(count)]
+            if level + 1 < len(widths):
+                layers += [nn.Upsample(scale_factor=2), _conv(width, widths[level + 1])]
+        layers += [nn.SiLU(), _conv(widths[-1], 3 * shuffle**2), nn.PixelShuffle(shuffle)]
+        self.layers = nn.Sequential(*layers)
+
+    def forward(self, x0: torch.Tensor) -> torch.Tensor:
+        return self.layers(x0)
+
+    def decode(self, x0: torch.Tensor) -> torch.Tensor:
+        """Images in [0, 1]: the contract of the core's Decoder."""
+        return ((self(x0) + 1) / 2).clamp(0, 1)
+
+
+def load_light_decoder(path: str | Path = FILE) -> LightDecoder:
+    """The shipped light decoder, float32, frozen."""
+    with safe_open(path, "pt") as file:
+        config = json.loads(file.metadata()["config"])
+        tensors = {key: file.get_tensor(key).float() for key in file.keys()}  # noqa: SIM118 (not a dict)
+    decoder = LightDecoder(**config)
+    decoder.load_state_dict(tensors)
+    return decoder.eval().requires_grad_(False)

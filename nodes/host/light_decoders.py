@@ -1,0 +1,113 @@
+"""Light decoders: TAESD and its kin from models/vae_approx by the host's own classes, and the demo model's own.
+
+All take latents in the model's scale, as the host's previews do, and never the VAE's.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import comfy.model_management
+import comfy.sd
+import comfy.utils
+import folder_paths
+import torch
+from comfy.model_patcher import ModelPatcher
+from comfy.taesd.taesd import TAESD
+from latent_preview import VIDEO_TAES
+from torch import Tensor, nn
+
+from ...demo.light_decoder import load_light_decoder
+
+FOLDER = "vae_approx"
+REMEDY = "choose the look 'full decoder' or 'pooled latent'"
+TAESD_NUMBERS, DEMO_NUMBERS = 256, 16
+"""Activations a pixel held at once: four layers of 64 at the picture's size; some of 64 at an 8th and 48 at a 4th."""
+
+
+@dataclass(frozen=True)
+class LightVae:
+    """What decoding asks of the host's VAE, of a network that is none. numbers: activations held a pixel."""
+
+    first_stage_model: nn.Module
+    patcher: ModelPatcher
+    process_output: Callable[[Tensor], Tensor]
+    numbers: int
+    vae_dtype: torch.dtype = torch.float32
+    latent_dim: int = 2
+
+    @property
+    def device(self) -> torch.device:
+        return self.patcher.load_device
+
+    def memory_used_decode(self, shape: tuple[int, ...], dtype: torch.dtype) -> float:
+        """Bytes of one decode of latents [N, C, …, h, w], 8 px a cell."""
+        return shape[0] * shape[-2] * shape[-1] * 64 * self.numbers * dtype.itemsize
+
+
+def light_vae(latent_format: object) -> comfy.sd.VAE | LightVae:
+    """What decodes latents of a format lightly.
+
+    Raises ValueError where the format has no light decoder or its file is not there.
+    """
+    own = getattr(latent_format, "light_decoder_file", None)
+    if own is not None:
+        return _demo_vae(own)
+    name = latent_format.taesd_decoder_name
+    if name is None:
+        kind = type(latent_format).__name__
+        raise ValueError(f"look: no light decoder is known for latents of the kind {kind}; {REMEDY}")
+    return _video_vae(_file(name)) if name in VIDEO_TAES else _image_vae(_file(name), latent_format.latent_channels)
+
+
+def has_light_decoder(latent_format: object) -> bool:
+    """Whether ``light_vae`` finds one."""
+    if getattr(latent_format, "light_decoder_file", None) is not None:
+        return True
+    return latent_format.taesd_decoder_name is not None and _found(latent_format.taesd_decoder_name) is not None
+
+
+def _found(name: str) -> str | None:
+    """The path that the host's previews would find."""
+    files = (file for file in folder_paths.get_filename_list(FOLDER) if file.startswith(name))
+    file = next(files, None)
+    return None if file is None else folder_paths.get_full_path_or_raise(FOLDER, file)
+
+
+def _file(name: str) -> str:
+    if (path := _found(name)) is not None:
+        return path
+    raise ValueError(
+        f"look: the light decoder of this model, {name}, is not in models/{FOLDER}; put its .safetensors or .pth file "
+        f"there (the host's documentation of TAESD previews names the source), or {REMEDY}"
+    )
+
+
+def _image_vae(path: str, channels: int) -> LightVae:
+    """TAESD as the host's previews make it: its own scale stays 1, so it takes latents in the model's."""
+    return _light(
+        TAESD(None, path, latent_channels=channels), lambda image: ((image + 1) / 2).clamp(0, 1), TAESD_NUMBERS
+    )
+
+
+def _video_vae(path: str) -> comfy.sd.VAE:
+    """TAEHV in the host's class; all frames at once, because its way frame by frame cuts the gradient between them."""
+    vae = comfy.sd.VAE(sd=comfy.utils.load_torch_file(path, safe_load=True), dtype=torch.float32)
+    vae.first_stage_model.parallel = True
+    vae.process_output = lambda image: image.clamp(0, 1)
+    return vae
+
+
+def _demo_vae(path: Path) -> LightVae:
+    if not path.exists():
+        raise ValueError(f"{path.name} is missing from the pack's demo/weights folder; install the pack again")
+    return _light(load_light_decoder(path), lambda image: image, DEMO_NUMBERS)
+
+
+def _light(network: nn.Module, process_output: Callable[[Tensor], Tensor], numbers: int) -> LightVae:
+    patcher = ModelPatcher(
+        network.eval().requires_grad_(False),
+        load_device=comfy.model_management.vae_device(),
+        offload_device=comfy.model_management.vae_offload_device(),
+    )
+    return LightVae(network, patcher, process_output, numbers)

@@ -1,0 +1,90 @@
+"""Spectra of a model's latents: measured from the user's pictures, kept beside the perceptual networks."""
+
+import os
+from pathlib import Path
+
+import comfy.model_management
+import folder_paths
+import torch
+from torch import Tensor
+
+from ...syncdiffusion_core.spectrum import Spectrum, fit_spectrum, load_spectrum, save_spectrum
+from ...syncdiffusion_core.views.windows import WindowLayout
+from .decoder import pixel_space_vae, works_on_pixels
+from .panoramas import check_image
+from .perceptual_files import FOLDER, SPECTRA
+
+SUFFIX = ".safetensors"
+
+
+def measure_spectrum(model: object, vae: object | None, images: Tensor, window_px: int) -> Spectrum:
+    """The spectrum of IMAGE [N, H, W, 3 or 4] as the model sees it: encoded window by window, in its own scale.
+
+    Raises ValueError for pictures smaller than a window, and for a VAE of another model.
+    """
+    check_image("images", images)
+    _check_size(images, window_px)
+    latent_format = model.model.latent_format
+    if vae is None:
+        if not works_on_pixels(latent_format):
+            raise ValueError("vae: nothing is connected; give the VAE of the model, whose latents are to be measured")
+        vae = pixel_space_vae()
+    layout = WindowLayout(window_px, window_px, window_px, window_px).resolve(images.shape[1:3], 1)
+    latents = []
+    for window in layout.project(images[..., :3].movedim(-1, 1)):  # [3, h, w], one at a time: a batch may be a video
+        comfy.model_management.throw_exception_if_processing_interrupted()
+        latents.append(vae.encode(window.movedim(0, -1)[None]))
+    made, wanted = latents[0].shape[1], latent_format.latent_channels
+    if made != wanted:
+        raise ValueError(f"vae: it makes latents of {made} channels and the model's have {wanted}; connect its own VAE")
+    return fit_spectrum(model.model.process_latent_in(torch.cat(latents)))
+
+
+def keep_spectrum(name: str, spectrum: Spectrum) -> Path:
+    """Store a spectrum under a name, whole or not at all."""
+    path = Path(folder_paths.get_folder_paths(FOLDER)[0]) / SPECTRA / _file(name)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_suffix(".part")
+    save_spectrum(part, spectrum)
+    os.replace(part, path)
+    return path
+
+
+def stored_spectrum(name: str) -> Path:
+    """The file of a name. Raises ValueError listing the names that there are."""
+    path = folder_paths.get_full_path(FOLDER, f"{SPECTRA}/{_file(name)}")
+    if path is None:
+        raise ValueError(
+            f"name: there is no spectrum '{name}' in models/{FOLDER}/{SPECTRA} ({_known()}); connect images to measure "
+            "one, or choose another name"
+        )
+    return Path(path)
+
+
+def kept_spectrum(name: str) -> Spectrum:
+    """The spectrum that was stored under a name."""
+    return load_spectrum(stored_spectrum(name))
+
+
+def _check_size(images: Tensor, window_px: int) -> None:
+    height, width = images.shape[1:3]
+    if min(height, width) < window_px:
+        raise ValueError(
+            f"images: they are {width} x {height} px and a window is {window_px} px; scale them up to it, or lower "
+            f"window_size to {min(height, width)} at most"
+        )
+
+
+def _file(name: str) -> str:
+    """The file's name; one folder, no way out of it."""
+    plain = name.strip()
+    if not plain or any(mark in plain for mark in '/\\:*?"<>|') or plain.startswith("."):
+        raise ValueError(f"name: '{name}' cannot be the name of a file; use letters, digits, spaces and - _ .")
+    return plain + SUFFIX
+
+
+def _known() -> str:
+    """The stored names, in words."""
+    folders = [Path(folder) / SPECTRA for folder in folder_paths.get_folder_paths(FOLDER)]
+    names = sorted({file.stem for folder in folders for file in folder.glob("*" + SUFFIX)})
+    return "there are: " + ", ".join(names) if names else "there are none"
