@@ -1,8 +1,8 @@
 """Merge Window Attention in the real host: what it changes, what it leaves alone, and what it refuses."""
 
-import comfy.samplers
 from dataclasses import replace
 
+import comfy.samplers
 import pytest
 import torch
 
