@@ -18,7 +18,6 @@ from .gradients import differentiable_call
 
 CONTAINERS = (nn.ModuleList, nn.ModuleDict, nn.Sequential)
 AFFINE = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
-NORMS = (nn.GroupNorm, nn.LayerNorm)
 
 
 def blocks_of(network: nn.Module) -> Iterator[nn.Module]:
@@ -91,8 +90,7 @@ class _Recomputed:
 def _cast_layers(network: nn.Module) -> Iterator[nn.Module]:
     """Layers that the host may stream."""
     for module in network.modules():
-        cast = isinstance(module, comfy.ops.CastWeightBiasOp) and module.comfy_cast_weights
-        if cast and isinstance(module, AFFINE + NORMS):
+        if isinstance(module, comfy.ops.CastWeightBiasOp) and module.comfy_cast_weights:
             yield module
 
 

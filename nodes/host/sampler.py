@@ -184,7 +184,7 @@ class _Run:
             spectrum_source=settings.spectrum_source,
             report=partial(_report, self.plan.on_trace),
         )
-        return HostGuidance(guidance)
+        return HostGuidance(guidance, self.patcher.is_dynamic())
 
     def _weights(self) -> list[float]:
         """The weight of each step; says so when a guidance with weight finds no step to guide."""

@@ -88,11 +88,9 @@ def test_transformers_have_blocks_too(family, of, recompute):
     assert all(block in blocks for part in lists for block in part if next(block.children(), None) is not None)
 
 
-@pytest.mark.parametrize("blocks", [False, True], ids=["layers", "blocks and layers"])
-def test_weights_that_are_gone_after_each_call_are_fetched_again(blocks, models, recompute, gradients, monkeypatch):
-    """Each call of a layer gets copies of its weights; those of the call before are overwritten with NaN."""
-    network, call = of_unet(models["eps"])
-    wanted, _ = pulled(gradients, network, call, X, nullcontext())
+@pytest.fixture
+def streaming(monkeypatch):
+    """streaming(network): each call of a layer gets copies of its weights; those of the call before become NaN."""
     lent = []
 
     def fetch(layer, x=None, *args, offloadable=False, **kwargs):
@@ -103,15 +101,48 @@ def test_weights_that_are_gone_after_each_call_are_fetched_again(blocks, models,
         lent[:] = [copy for copy in fresh if copy is not None]
         return (*fresh, None) if offloadable else tuple(fresh)
 
-    monkeypatch.setattr(comfy.ops, "cast_bias_weight", fetch)
-    for layer in network.modules():
-        if isinstance(layer, comfy.ops.CastWeightBiasOp):
-            monkeypatch.setattr(layer, "comfy_cast_weights", True, raising=False)
-            monkeypatch.setattr(layer, "_v", object(), raising=False)
+    def stream(network):
+        monkeypatch.setattr(comfy.ops, "cast_bias_weight", fetch)
+        for layer in network.modules():
+            if isinstance(layer, comfy.ops.CastWeightBiasOp):
+                monkeypatch.setattr(layer, "comfy_cast_weights", True, raising=False)
+                monkeypatch.setattr(layer, "_v", object(), raising=False)  # the host's mark
+
+    return stream
+
+
+@pytest.mark.parametrize("blocks", [False, True], ids=["layers", "blocks and layers"])
+def test_weights_that_are_gone_after_each_call_are_fetched_again(blocks, models, recompute, gradients, streaming):
+    network, call = of_unet(models["eps"])
+    wanted, _ = pulled(gradients, network, call, X, nullcontext())
+    streaming(network)
     spoiled, _ = pulled(gradients, network, call, X, nullcontext())
     assert spoiled.isnan().any(), "the simulation spoils nothing"
     got, _ = pulled(gradients, network, call, X, recompute.recomputing(network, blocks=blocks))
     torch.testing.assert_close(got, wanted, rtol=1e-6, atol=1e-6 * float(wanted.abs().max()))
+
+
+@pytest.mark.parametrize("blocks", [False, True], ids=["layers", "blocks and layers"])
+def test_a_streamed_model_is_guided_through(
+    blocks, models, panorama, windows, guidance, streaming, module_of, monkeypatch, host
+):
+    """A patcher of dynamic VRAM, as far as a CPU can show: weights that do not outlast their layer's call."""
+    inputs = {"guidance": guidance(weight=200.0, end_percent=1.0), "steps": 2, "windows_per_batch": 1}
+    wanted = panorama(models["eps"], windows(64, 64), **inputs)[0]["samples"]
+
+    class Streamed(type(models["eps"])):
+        def is_dynamic(self):
+            return True
+
+    model = models["eps"].clone()
+    model.__class__ = Streamed
+    streaming(model.model.diffusion_model)
+    if blocks:
+        monkeypatch.setattr(module_of("host.memory"), "_room", lambda *args: 0)
+    host.server.events.clear()
+    got = panorama(model, windows(64, 64), **inputs)[0]["samples"]
+    assert not any(isinstance(data, bytes) and b"forward only" in data for _, data in host.server.events)
+    torch.testing.assert_close(got, wanted, rtol=1e-5, atol=1e-5)
 
 
 def test_a_guided_run_that_recomputes_is_the_same(models, panorama, windows, guidance, module_of, monkeypatch):
