@@ -42,6 +42,7 @@ from bench.sheet import contact_sheet
 from bench.surface import lacking
 from bench.tables import change_table, interval_table
 from bench.timing import measure, medians
+from bench.wrong_spectra import upload_pictures
 
 RESULTS = Path(__file__).resolve().parent / "results" / "frontier"
 SHEET_SEEDS = 4
@@ -86,8 +87,11 @@ def able(protocol: Protocol, arms: Sequence[Arm], runner: InProcess) -> list[Arm
 def make(protocol: Protocol, arms: Sequence[Arm], options: argparse.Namespace) -> None:
     """Panoramas, counts and times. TiledDiffusion comes last: to import it changes the host for all other rows."""
     with in_process() as own:
+        upload_pictures(own)
         ours = able(protocol, [arm for arm in arms if arm.name != TILED_DIFFUSION], own)
         with servers(options.workers) if options.workers else contextlib.nullcontext([own]) as runners:
+            for runner in runners if options.workers else ():
+                upload_pictures(runner)
             generate(protocol, [reference_set(protocol), *ours], options.out, runners)
         _measure(protocol, ours, options, own)
         if theirs := [arm for arm in arms if arm.name == TILED_DIFFUSION]:
@@ -147,6 +151,7 @@ def profiled(options: argparse.Namespace) -> str:
     """The profile of one row, as text."""
     [arm] = chosen(frontier_arms(FRONTIER, range(1)), [options.profile])
     with in_process() as runner:
+        upload_pictures(runner)
         if options.tiled_diffusion is not None:
             runner.load_pack(options.tiled_diffusion)
         if not able(FRONTIER, [arm], runner):

@@ -9,6 +9,7 @@ from functools import partial
 from bench.arms import UNGUIDED, Arm
 from bench.graphs import plain_sampler
 from bench.protocol import Protocol
+from bench.wrong_spectra import of_noise, of_ramps
 
 MODE = "reference_mode"
 """The row that every other is held against: guidance with nothing saved."""
@@ -24,6 +25,7 @@ OPTIONS = {
     "forward only": {"gradient": "forward only"},
     "decoder only": {"gradient": "decoder only"},
     "fewer steps": {"end_percent": 0.1},
+    "online": {"prior": "from this picture (online)"},
 }
 """Widgets of Perceptual Sync Guidance over the reference's, by what the rows below call them."""
 SAVED = {
@@ -48,7 +50,7 @@ TILED_DIFFUSION = "tiled_diffusion"
 
 def frontier_arms(protocol: Protocol, seeds: range) -> tuple[Arm, ...]:
     """All rows, the main ones on all seeds."""
-    others = (*_explored(protocol), *_baselines(protocol), _tiled_diffusion(protocol))
+    others = (*_explored(protocol), *_wrong_spectra(protocol), *_baselines(protocol), _tiled_diffusion(protocol))
     main = (replace(arm, seeds=seeds) for arm in _main(protocol))
     return (*main, *(replace(arm, seeds=seeds[:EXPLORED]) for arm in others))
 
@@ -73,6 +75,7 @@ def _explored(protocol: Protocol) -> tuple[Arm, ...]:
         alone("through_model", "through the model", **OPTIONS["through the model"]),
         alone("forward_only", "forward only", **OPTIONS["forward only"]),
         alone("decoder_only", "decoder only", **OPTIONS["decoder only"]),
+        alone("spectrum_online", "spectrum of this picture", **OPTIONS["online"]),
         alone("fewer_steps", "half of the guided steps", **OPTIONS["fewer steps"]),
         alone("part", "the same, dose kept", savings=SAVED["part"]),
         *(
@@ -103,6 +106,13 @@ def _explored(protocol: Protocol) -> tuple[Arm, ...]:
         alone("rolled_all", "the same, fewer steps", savings=_both("rolled", "second pass", "light", "part")),
         alone("rolled_unguided", "rolled windows, no guidance", savings=SAVED["rolled"], weight=0.0),
     )
+
+
+def _wrong_spectra(protocol: Protocol) -> tuple[Arm, ...]:
+    """The reference with the image prior of another world."""
+    worlds = (("noise", "white noise", of_noise), ("ramps", "smooth ramps", of_ramps))
+    rows = ((_guided(protocol, f"spectrum_{name}", f"spectrum of {title}"), world) for name, title, world in worlds)
+    return tuple(replace(row, rebuild=world) for row, world in rows)
 
 
 def _both(*names: str) -> dict[str, object]:

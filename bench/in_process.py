@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import sys
 import uuid
 from pathlib import Path
@@ -12,6 +13,8 @@ from bench.hosts import PACK_ROOT
 from bench.meter import DECODER, LIGHT, MODEL
 from bench.surface import Declared
 
+ESTIMATE = re.compile(r"([\d,]+) MB beside the models' weights")
+"""What the pack's samplers say of their memory, in MiB."""
 LIGHT_CLASS = "LightDecoder"
 """Of the pack's own light decoder."""
 
@@ -93,6 +96,7 @@ class InProcess:
         """What the graph's output nodes show, by node. Raises RuntimeError with the host's words when it fails."""
         import execution
 
+        self._server.texts.clear()
         valid, error, wanted, node_errors = asyncio.run(execution.validate_prompt("bench", graph, None))
         if not valid or node_errors:
             raise RuntimeError(f"ComfyUI refuses the graph: {error or node_errors}")
@@ -103,8 +107,9 @@ class InProcess:
         return self._executor.history_result["outputs"]
 
     def estimated_bytes(self) -> int | None:
-        """The memory that the last run told its user it would take, None where it said nothing."""
-        return None
+        """The memory beside the weights that the last run told its user it would take, None where it said nothing."""
+        told = [found for text in self._server.texts if (found := ESTIMATE.search(text))]
+        return int(told[-1][1].replace(",", "")) * 2**20 if told else None
 
     def upload(self, name: str, data: bytes) -> None:
         """Put a file into the host's input folder."""
@@ -125,7 +130,14 @@ def _silent_server():
     import server
 
     class SilentServer(server.PromptServer):
-        """The host's server object, which nodes ask for; nobody listens to its messages."""
+        """The host's server object, which nodes ask for; of its messages only the texts under nodes are kept."""
+
+        def __init__(self, loop) -> None:
+            super().__init__(loop)
+            self.texts: list[str] = []
+
+        def send_progress_text(self, text, node_id, sid=None) -> None:
+            self.texts.append(str(text))
 
         def send_sync(self, event, data, sid=None) -> None:
             pass

@@ -40,6 +40,7 @@ SAVINGS = {
     "decoder": "full decoder",
     "shrink": 1,
     "part": 1.0,
+    "strength": 1.0,
     "precision": "as loaded",
 }
 """Widgets of Guidance Savings where a row does not say: nothing is saved."""

@@ -35,13 +35,17 @@ GIB = 2**30
 
 @dataclass(frozen=True)
 class Measured:
-    """One row. seconds: of a step, guided ones in their proportion. estimate_bytes: what the user was told, if so."""
+    """One row. seconds: of a step, guided ones in their proportion. held_bytes: weights, before the run.
+
+    estimate_bytes: what the user was told that the run would take beside them, if so.
+    """
 
     shape: str
     canvas: str
     arm: str
     seconds: float
     peak_bytes: int
+    held_bytes: int = 0
     estimate_bytes: int | None = None
     failed: str | None = None
 
@@ -72,28 +76,43 @@ def measure_one(name: str, canvas: tuple[int, int], arm: Arm, runner: InProcess)
     protocol, row = _protocol(SHAPES[name], canvas), partial(Measured, name, _size(canvas), arm.name)
     try:
         runner.execute(_graph(replace(protocol, steps=2), arm, name, seed=1))
+        held = torch.cuda.memory_allocated() if torch.cuda.is_available() else 0
         with peak_memory() as peak:
             started = time.monotonic()
             runner.execute(_graph(protocol, arm, name, seed=2))
             seconds = (time.monotonic() - started) / STEPS
-            return row(seconds, peak(), runner.estimated_bytes())
+            return row(seconds, peak(), held, runner.estimated_bytes())
     except RuntimeError as error:
         return row(float("nan"), 0, failed=str(error).splitlines()[0][:120])
 
 
 def shape_table(rows: Sequence[Measured]) -> str:
     """Markdown: seconds a step and peak memory of each row, over MultiDiffusion's and the reference's of its canvas."""
-    lines = head(["", "canvas", "", "s a step", "x MultiDiffusion", "x reference", "peak GiB", "estimate / truth"])
+    lines = head(
+        [
+            "",
+            "canvas",
+            "",
+            "s a step",
+            "x MultiDiffusion",
+            "x reference",
+            "peak GiB",
+            "of it weights",
+            "estimate / truth",
+        ]
+    )
     by_name = {(row.shape, row.canvas, row.arm): row for row in rows}
     for row in rows:
         title = SHAPES[row.shape].title
         if row.failed is not None:
-            lines.append(line([title, row.canvas, row.arm, row.failed, *["–"] * 4]))
+            lines.append(line([title, row.canvas, row.arm, row.failed, *["–"] * 5]))
             continue
         others = (by_name.get((row.shape, row.canvas, unit)) for unit in (UNGUIDED, MODE))
         times = ["–" if other is None or other.failed else f"{row.seconds / other.seconds:.2f}" for other in others]
-        estimate = "–" if row.estimate_bytes is None else f"{row.estimate_bytes / row.peak_bytes:.2f}"
-        cells = [f"{row.seconds:.3f}", *times, f"{row.peak_bytes / GIB:.2f}", estimate]
+        estimate = (
+            "–" if row.estimate_bytes is None else f"{row.estimate_bytes / (row.peak_bytes - row.held_bytes):.2f}"
+        )
+        cells = [f"{row.seconds:.3f}", *times, f"{row.peak_bytes / GIB:.2f}", f"{row.held_bytes / GIB:.2f}", estimate]
         lines.append(line([title, row.canvas, row.arm, *cells]))
     return "\n".join(lines) + "\n"
 

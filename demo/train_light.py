@@ -158,7 +158,10 @@ def _export(trainer: Trainer) -> None:
 
 
 def train_light(minutes: float = 12.0, count: int = 1024, directory: Path = CACHE) -> None:
-    """Pictures and their features first, then the gradient too; a usable file is exported all along."""
+    """Pictures and their features first, then the gradient too; a usable file is exported all along.
+
+    The shipped one is that of 6 minutes on a fifth of a core; the whole 12 gain .001 in the gradient's cosine.
+    """
     torch.manual_seed(9)
     distance = load_perceptual(WEIGHTS / "scene_perceptual.safetensors")
     made = lessons(load_demo(), distance, directory, count)

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from ...demo.light_decoder import load_light_decoder
 
 FOLDER = "vae_approx"
-REMEDY = "choose the look 'full decoder' or 'pooled latent'"
+REMEDY = "choose 'full decoder' or 'pooled latent'"
 TAESD_NUMBERS, DEMO_NUMBERS = 256, 16
 """Activations a pixel held at once: four layers of 64 at the picture's size; some of 64 at an 8th and 48 at a 4th."""
 
@@ -56,7 +56,7 @@ def light_vae(latent_format: object) -> comfy.sd.VAE | LightVae:
     name = latent_format.taesd_decoder_name
     if name is None:
         kind = type(latent_format).__name__
-        raise ValueError(f"look: no light decoder is known for latents of the kind {kind}; {REMEDY}")
+        raise ValueError(f"decoder: no light decoder is known for latents of the kind {kind}; {REMEDY}")
     return _video_vae(_file(name)) if name in VIDEO_TAES else _image_vae(_file(name), latent_format.latent_channels)
 
 
@@ -78,8 +78,8 @@ def _file(name: str) -> str:
     if (path := _found(name)) is not None:
         return path
     raise ValueError(
-        f"look: the light decoder of this model, {name}, is not in models/{FOLDER}; put its .safetensors or .pth file "
-        f"there (the host's documentation of TAESD previews names the source), or {REMEDY}"
+        f"decoder: the light decoder of this model, {name}, is not in models/{FOLDER}; put its .safetensors or .pth "
+        f"file there (the host's documentation of TAESD previews names the source), or {REMEDY}"
     )
 
 

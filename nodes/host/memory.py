@@ -148,7 +148,7 @@ def _decoding(guidance: GuidanceSettings, latent_format: object, row_shape: tupl
     perceptual = SAVED_BY_PERCEPTUAL * pixels / savings.shrink**2
     if vae is None:
         return perceptual
-    picture = vae.memory_used_decode((1, *row_shape[:-2], height, width), savings.precision.dtype(vae.vae_dtype))
+    picture = vae.memory_used_decode((1, *row_shape[:-2], height, width), vae.vae_dtype)
     return perceptual + SAVED_BY_DECODER * picture * (LIGHT if look is Look.LIGHT else 1)
 
 

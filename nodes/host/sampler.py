@@ -22,7 +22,7 @@ from ...syncdiffusion_core.views.windows import Grid
 from .bootstrapping import marked
 from .checks import check_guidance
 from .conditioning import encode_for_windows, entries_of, models_and_conds, refuse_context_windows
-from .decoder import make_decoder, pixel_space_vae
+from .decoder import HostDecoder, make_decoder, pixel_space_vae
 from .denoiser import HostDenoiser
 from .guidance import HostGuidance, missing_backward, say_forward_only
 from .kept import KeptWindows, free_cells
@@ -170,7 +170,7 @@ class _Run:
             decode=decoder,
             distance=Resized(HostDistance(settings.perceptual), savings.shrink),
             weights=weights,
-            anchor=self._fitted_anchor(settings.anchor, x),
+            anchor=self._fitted_anchor(settings.anchor, x, decoder),
             gradient=self._gradient(settings.gradient),
             batch_size=window_batches(self.memory.pulled or self.memory.windows),
             decode_batch=window_batches(self.memory.decoded),
@@ -227,14 +227,14 @@ class _Run:
         say_forward_only(reason)
         return Gradient.FORWARD_ONLY
 
-    def _fitted_anchor(self, anchor: Anchor, x: Tensor) -> Anchor:
-        """The anchor on this canvas: its picture scaled and cropped to a window, the place of a window by index."""
+    def _fitted_anchor(self, anchor: Anchor, x: Tensor, decoder: HostDecoder) -> Anchor:
+        """The anchor on this canvas: its picture the size of a decoded window, the place of a window by index."""
         if anchor.kind is AnchorKind.INDEX:
             tiled = resolve_windows(replace(self.plan.windows, grid=Grid.TILED), self.inner_model, x)
             return replace(anchor, corner=tiled.origins[anchor.window(tiled)])
         if anchor.image is None:
             return anchor
-        size = (self.plan.windows.window_width_px, self.plan.windows.window_height_px)
+        size = decoder.picture_size(self.plan.windows.window_width_px, self.plan.windows.window_height_px)
         return replace(anchor, image=comfy.utils.common_upscale(anchor.image, *size, "bicubic", "center").clamp(0, 1))
 
 

@@ -15,7 +15,10 @@ class Resized:
     The constant is the network's own. LPIPS is a spatial mean, so the scale of the loss does not follow the number of
     places; and averaging spreads a small pixel's gradient evenly over the factor^2 pixels that it came from, each of
     which is that much one of fewer places: the two cancel for what is smooth over `factor` pixels, and finer
-    differences are no longer seen.
+    differences are no longer seen. Measured on the demo's early predictions, windows of 128 px, as the length of dL/dx0
+    against factor 1 and the cosine with it: the scene net at 2, .99-1.14 and .91-.94; at 4, .94-.96 and .81-.93; VGG
+    with random weights at 2, .96-.98 and .96-.98; at 4, .90-.94 and .83-.93. AlexNet and SqueezeNet, which stride in
+    their first layer, look at something else at 2: cosines .64 and .43.
     """
 
     def __init__(self, distance: PerceptualDistance, factor: int) -> None:

@@ -5,6 +5,7 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from bench import frontier
@@ -22,6 +23,7 @@ from bench.score import borders, score_all
 from bench.settled import digest_of, settle
 from bench.shapes import Measured, measure_shapes, shape_table
 from bench.surface import lacking
+from bench.wrong_spectra import noise, ramps, upload_pictures
 from syncdiffusion_core.views.windows import WindowLayout
 
 SEEDS = 20
@@ -85,6 +87,19 @@ def test_a_patch_stands_before_the_sampler(rows):
     two = replace(rows["mad"], patches=(*rows["mad"].patches, ("Other", {"a": 1})))
     assert graph(two)["patch_1"] == {"class_type": "Other", "inputs": {"model": ["patch_0", 0], "a": 1}}
     assert graph(two)["sampler"]["inputs"]["model"] == ["patch_1", 0]
+
+
+def test_a_wrong_spectrum_is_measured_from_pictures(rows, runner):
+    wrong = graph(rows["spectrum_noise"])
+    assert wrong["spectrum"]["inputs"]["images"] == ["pictures", 0]
+    assert wrong["guidance"]["inputs"]["spectrum"] == ["spectrum", 0]
+    files = {}
+    runner.upload = files.__setitem__
+    upload_pictures(runner)
+    assert wrong["pictures"]["inputs"]["image"] in files
+    rough, smooth = (pixels.astype(float).std(axis=(0, 1)).mean() for pixels in (noise(), ramps()))
+    steps = [abs(np.diff(pixels.astype(float), axis=1)).mean() for pixels in (noise(), ramps())]
+    assert steps[0] / rough > 20 * steps[1] / smooth
 
 
 def test_other_strides_have_other_borders(toy, rows):
@@ -172,10 +187,10 @@ def test_shapes_need_cuda(tmp_path, monkeypatch):
 def test_a_table_of_shapes():
     rows = [
         Measured("sd15", "512x3072", UNGUIDED, 0.5, 2**31),
-        Measured("sd15", "512x3072", MODE, 2.0, 2**32, estimate_bytes=2**31),
+        Measured("sd15", "512x3072", MODE, 2.0, 2**32, held_bytes=2**31, estimate_bytes=2**30),
         Measured("sd15", "512x3072", "fast", float("nan"), 0, failed="out of memory"),
     ]
     lines = shape_table(rows).splitlines()
-    assert lines[2] == "| SD 1.5 | 512x3072 | w0 | 0.500 | 1.00 | 0.25 | 2.00 | – |"
-    assert lines[3] == "| SD 1.5 | 512x3072 | reference_mode | 2.000 | 4.00 | 1.00 | 4.00 | 0.50 |"
-    assert lines[4] == "| SD 1.5 | 512x3072 | fast | out of memory | – | – | – | – |"
+    assert lines[2] == "| SD 1.5 | 512x3072 | w0 | 0.500 | 1.00 | 0.25 | 2.00 | 0.00 | – |"
+    assert lines[3] == "| SD 1.5 | 512x3072 | reference_mode | 2.000 | 4.00 | 1.00 | 4.00 | 2.00 | 0.50 |"
+    assert lines[4] == "| SD 1.5 | 512x3072 | fast | out of memory | – | – | – | – | – |"

@@ -139,10 +139,36 @@ def test_the_demo_models_light_decoder_is_its_own(looks, module_of, run_node):
     assert any(entry.model is decoder.patcher for entry in comfy.model_management.current_loaded_models)
 
 
+def losses(trace: str) -> list[float]:
+    return [float(line.split("loss ")[1].split(",")[0]) for line in trace.splitlines()]
+
+
+def test_a_run_of_the_demo_model_sees_the_same_distances_through_its_light_decoder(looks, run_node, panorama, windows):
+    model, clip, vae = run_node("SyncDiffusionLoadDemoModel")[:3]
+    perceptual = run_node("SyncDiffusionLoadPerceptualModel", perceptual_name="scene (built in)")[0]
+    positive, negative = (run_node("CLIPTextEncode", clip=clip, text=text)[0] for text in ("mountains", ""))
+    seen = []
+    for look in (looks.Look.FULL, looks.Look.LIGHT):
+        guidance = run_node(
+            "SyncDiffusionGuidance",
+            vae=vae,
+            perceptual_model=perceptual,
+            end_percent=1.0,
+            gradient="image prior (Wiener)",
+            savings=run_node("SyncDiffusionSavings", decoder=look)[0],
+        )[0]
+        inputs = {"positive": positive, "negative": negative, "latent_image": {"samples": torch.zeros(1, 4, 16, 32)}}
+        latent, trace = panorama(model, windows(128, 128, height=128), guidance=guidance, steps=3, **inputs)
+        seen.append((latent["samples"], losses(trace)))
+    (full, distances), (light, light_distances) = seen
+    assert light_distances == pytest.approx(distances, rel=0.1)
+    assert (light - full).abs().mean() < 0.1 * full.std()
+
+
 def test_light_decoders_that_are_not_there_are_refused_with_a_remedy(looks, approx):
     with pytest.raises(ValueError, match=r"taesd_decoder, is not in models/vae_approx; put .*'full decoder'"):
         looks.make_decoder(looks.Look.LIGHT, None, Model(comfy.latent_formats.SD15()))
-    with pytest.raises(ValueError, match=r"no light decoder is known .* SD_X4; choose the look 'full decoder'"):
+    with pytest.raises(ValueError, match=r"no light decoder is known .* SD_X4; choose 'full decoder'"):
         looks.make_decoder(looks.Look.LIGHT, None, Model(comfy.latent_formats.SD_X4()))
 
 
@@ -165,8 +191,8 @@ def test_a_pooled_latent_is_the_full_decoder_of_block_means(looks, module_of, fa
     image, g = gradient(module_of, pooled, x0)
     with torch.inference_mode():
         torch.testing.assert_close(image, full(by_hand), atol=1e-5, rtol=1e-4)
-    assert (full.downscale, pooled.downscale) == (1, 2)
-    assert image.shape[-1] == 32
+    assert full.picture_size(64, 64) == (64, 64)
+    assert pooled.picture_size(64, 64) == image.shape[-2:] == (32, 32)
     blocks = g.unflatten(-1, (4, 2)).unflatten(-3, (4, 2))
     torch.testing.assert_close(blocks, blocks.mean(dim=(-3, -1), keepdim=True).expand_as(blocks))
     assert pooled.memory_used(tuple(x0.shape)) < full.memory_used(tuple(x0.shape))
@@ -177,7 +203,9 @@ def test_odd_sides_are_pooled_without_inventing_cells(looks):
     x0 = torch.ones(1, 4, 7, 5)
     with torch.inference_mode():
         full = looks.HostDecoder(pooled.vae, pooled.inner_model)
-        torch.testing.assert_close(pooled(x0), full(torch.ones(1, 4, 4, 3)), atol=1e-5, rtol=1e-4)
+        image = pooled(x0)
+        torch.testing.assert_close(image, full(torch.ones(1, 4, 4, 3)), atol=1e-5, rtol=1e-4)
+    assert pooled.picture_size(40, 56) == (image.shape[-1], image.shape[-2]) == (24, 32)
 
 
 def test_bfloat16_by_autocast_leaves_the_module_alone_and_the_gradient_where_it_was(looks, module_of):
@@ -196,11 +224,28 @@ def test_bfloat16_by_autocast_leaves_the_module_alone_and_the_gradient_where_it_
     assert not torch.is_autocast_enabled("cpu")
 
 
-def test_float16_on_a_cpu_is_refused_with_a_remedy(looks):
+def test_float16_on_a_cpu_is_refused_with_a_remedy(module_of):
+    precision = module_of("host.precision")
     with pytest.raises(ValueError, match=r"'float16' needs a GPU.*choose 'bfloat16' or 'as loaded'"):
-        looks.make_decoder(
-            looks.Look.FULL, small_vaes.kl_vae_4(), Model(comfy.latent_formats.SD15()), looks.Precision.FLOAT16
-        )
+        precision.check_precision(precision.Precision.FLOAT16, torch.device("cpu"))
+    precision.check_precision(precision.Precision.FLOAT16, torch.device("cuda"))
+
+
+@pytest.mark.parametrize("look", ["POOLED", "FULL"])
+def test_a_picture_is_an_anchor_whatever_the_look(look, looks, run_node, panorama, windows, models, vae, perceptual):
+    """The anchor's picture and the windows' must have features of one size."""
+    guidance = run_node(
+        "SyncDiffusionGuidance",
+        vae=vae,
+        perceptual_model=perceptual,
+        end_percent=1.0,
+        anchor="reference image",
+        anchor_image=torch.rand(1, 50, 70, 3, generator=torch.Generator().manual_seed(1)),
+        savings=run_node("SyncDiffusionSavings", decoder=looks.Look[look])[0],
+    )[0]
+    latent, trace = panorama(models["eps"], windows(64, 64), guidance=guidance, steps=2)
+    assert latent["samples"].isfinite().all()
+    assert "loss" in trace
 
 
 @pytest.mark.parametrize("look", ["FULL", "POOLED"])
