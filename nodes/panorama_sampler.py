@@ -11,7 +11,7 @@ from ..syncdiffusion_core.guidance import GuidanceTrace
 from .host.checks import check_guidance, check_latent
 from .host.conditioning import with_window_size
 from .host.layout import resolve_windows
-from .host.memory import reserve_for_windows, windows_per_batch
+from .host.memory import reserve_for_windows, window_memory
 from .host.plan import Algorithm, Plan
 from .host.sampler import make_sampler
 from .sockets import CATEGORY, Guidance, Windows
@@ -89,7 +89,7 @@ class PanoramaSampler(io.ComfyNode):
         resolved = resolve_windows(plan.windows, model.model, canvas)
         noise = _noise(canvas, seed, latent_image.get("batch_index"), add_noise)
         samples = comfy.sample.sample_custom(
-            _with_window_memory(model, resolved, canvas, windows_per_batch),
+            _with_window_memory(model, resolved, canvas, windows_per_batch, guidance),
             noise,
             cfg,
             sampler,
@@ -216,12 +216,12 @@ def _noise(canvas: torch.Tensor, seed: int, batch_index: list[int] | None, add_n
     return comfy.sample.prepare_noise(canvas, seed, batch_index)
 
 
-def _with_window_memory(model, windows, canvas: torch.Tensor, asked: int):
+def _with_window_memory(model, windows, canvas: torch.Tensor, asked: int, guidance):
     """A clone of the model for which the host reserves memory for a batch of windows, not for the canvas."""
     row_shape = (*canvas.shape[1:-2], *windows.every.window)
-    rows = windows_per_batch(model, row_shape, canvas.shape[0], windows.largest, asked) * canvas.shape[0]
+    memory = window_memory(model, row_shape, canvas.shape[0], windows.largest, asked, guidance)
     clone = model.clone()
-    reserve_for_windows(clone, row_shape, rows)
+    reserve_for_windows(clone, memory, row_shape)
     return clone
 
 

@@ -1,10 +1,12 @@
 """What the core asks of a model: one callable, whatever its parameterisation."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple, Protocol
 
 import torch
 from torch import Tensor
+
+from .batching import WindowBatches
 
 
 class Rows(NamedTuple):
@@ -46,40 +48,24 @@ class Denoiser(Protocol):
         ...
 
 
-def batches(view_count: int, size: int) -> Iterator[tuple[tuple[int, ...], int]]:
-    """Split the views into batches of one size: yields (view indices, how many of them are real).
-
-    The last batch is padded by repeating its last view, so that a compiled model sees one shape and memory
-    follows the batch, not the canvas. Sizes are levelled first: 21 views by 16 are 11 + 10, not 16 + 5.
-    """
-    if size < 1:
-        raise ValueError(f"windows per batch must be at least 1, got {size}")
-    count = -(-view_count // size)
-    if count == 0:
-        return
-    size = -(-view_count // count)
-    for start in range(0, view_count, size):
-        views = tuple(range(start, min(start + size, view_count)))
-        yield views + (views[-1],) * (size - len(views)), len(views)
-
-
 def denoise_views(
     denoiser: Denoiser,
     x: Tensor,
     sigma: float,
     n_samples: int,
-    batch_size: int,
+    batch_size: int | WindowBatches,
     names: Sequence[int] | None = None,
 ) -> Tensor:
-    """Denoise all views, ``batch_size`` of them per model call.
+    """Denoise all views, ``batch_size`` of them per model call, or as the batches say.
 
     x [V*N, C, h, w], view-major -> x0 of the same shape. names: what the rows call the views, 0 to V-1 without.
     """
-    n_views = x.shape[0] // n_samples
-    names = range(n_views) if names is None else names
-    by_view = x.unflatten(0, (n_views, n_samples))  # [V, N, C, h, w]
-    parts = []
-    for views, real in batches(n_views, batch_size):
-        rows = Rows.grid(n_samples, tuple(names[view] for view in views))
-        parts.append(denoiser(by_view[list(views)].flatten(0, 1), sigma, rows)[: real * n_samples])
-    return torch.cat(parts)
+    by_view = x.unflatten(0, (-1, n_samples))  # [V, N, C, h, w]
+    called = range(len(by_view)) if names is None else names
+
+    def one(views: tuple[int, ...]) -> Tensor:
+        rows = Rows.grid(n_samples, tuple(called[view] for view in views))
+        return denoiser(by_view[list(views)].flatten(0, 1), sigma, rows)
+
+    parts = WindowBatches.of(batch_size).each(range(len(by_view)), one)
+    return torch.cat([x0[: len(views) * n_samples] for views, x0 in parts])

@@ -14,7 +14,8 @@ import torch
 from torch import Tensor
 
 from .anchors import Anchor, AnchorKind
-from .denoiser import Denoiser, Rows, batches, denoise_views
+from .batching import WindowBatches
+from .denoiser import Denoiser, Rows, denoise_views
 from .loss_scale import LossScale
 from .perceptual.distance import Decoder, Features, PerceptualDistance
 from .process import NoiseProcess
@@ -59,7 +60,8 @@ class PerceptualGuidance:
     """Guidance of one run.
 
     weights: the paper's w of each step, 0 where it is not guided (``GuidanceSchedule.weights``).
-    batch_size: windows in one gradient pass; first_pass_batch: windows in one pass of the model before it. max_move:
+    batch_size: windows in one backward pass of the model; decode_batch: in one of the decoder, as many without;
+    first_pass_batch: in one pass of the model before both. max_move:
     largest root-mean-square move of a window in state standard deviations, beyond which the move is scaled down, and
     non-finite gradients are skipped; None for the paper's unguarded move. loss_scale: for decoders in half precision.
     where: how much of the move each cell of the canvas takes, [N or 1, H, W] in [0, 1], None for all of it everywhere;
@@ -76,8 +78,9 @@ class PerceptualGuidance:
     weights: Sequence[float]
     anchor: Anchor = Anchor()
     gradient: Gradient = Gradient.THROUGH_MODEL
-    batch_size: int = 1
-    first_pass_batch: int = 1
+    batch_size: int | WindowBatches = 1
+    decode_batch: int | WindowBatches | None = None
+    first_pass_batch: int | WindowBatches = 1
     max_move: float | None = None
     loss_scale: LossScale | None = None
     where: Tensor | None = None
@@ -89,6 +92,8 @@ class PerceptualGuidance:
 
     def __post_init__(self) -> None:
         self._pullback = make_pullback(self.gradient, self.spectrum, self.spectrum_source)
+        self._batches = WindowBatches.of(self.batch_size)
+        self._decodes = self._batches if self.decode_batch is None else WindowBatches.of(self.decode_batch)
 
     def guides(self, step: int) -> bool:
         """Whether the step moves anything."""
@@ -180,14 +185,23 @@ class PerceptualGuidance:
         moving = [view for view in guided if view != fixed]
         n = x0.shape[1]
         gradient, losses = torch.zeros_like(x0), x0.new_zeros(x0.shape[:2])
-        for picks, real in batches(len(moving), self.batch_size):
-            views = [moving[pick] for pick in picks]
-            rows = Rows.grid(n, tuple(run.view_set.names[view] for view in views))
-            clean = x0[views].flatten(0, 1)
-            loss, g = self._decoder_gradient(clean, _select(anchor, rows.samples))
-            pulled = self._pullback(run.denoiser, run.process, run.x[views].flatten(0, 1), run.sigma, rows, clean, g)
-            gradient[views[:real]] = pulled.unflatten(0, (-1, n))[:real].to(gradient.dtype)
-            losses[views[:real]] = loss.unflatten(0, (-1, n))[:real].to(losses.device, losses.dtype)
+        slope = torch.zeros_like(x0, dtype=torch.promote_types(x0.dtype, torch.float32))
+
+        def rows_of(views: tuple[int, ...]) -> Rows:
+            return Rows.grid(n, tuple(run.view_set.names[view] for view in views))
+
+        def decode(views: tuple[int, ...]) -> tuple[Tensor, Tensor]:
+            return self._decoder_gradient(x0[list(views)].flatten(0, 1), _select(anchor, rows_of(views).samples))
+
+        def pull(views: tuple[int, ...]) -> Tensor:
+            x, clean, g = (part[list(views)].flatten(0, 1) for part in (run.x, x0, slope))
+            return self._pullback(run.denoiser, run.process, x, run.sigma, rows_of(views), clean, g)
+
+        for views, (loss, g) in self._decodes.each(moving, decode):
+            slope[list(views)] = g.unflatten(0, (-1, n))[: len(views)].to(slope.dtype)
+            losses[list(views)] = loss.unflatten(0, (-1, n))[: len(views)].to(losses.device, losses.dtype)
+        for views, pulled in self._batches.each(moving, pull):
+            gradient[list(views)] = pulled.unflatten(0, (-1, n))[: len(views)].to(gradient.dtype)
         return gradient, losses
 
     def _spread(self, view_set: ViewSet, move: Tensor, guided: Sequence[int]) -> Tensor:
@@ -219,10 +233,12 @@ class PerceptualGuidance:
         if fixed is not None:
             return self.distance.features(self.decode(x0[fixed]))
         sums: list[Tensor] | None = None
-        for picks, real in batches(len(guided), self.batch_size):
-            views = [guided[pick] for pick in picks]
-            features = self.distance.features(self.decode(x0[views].flatten(0, 1)))
-            part = [f.unflatten(0, (-1, x0.shape[1]))[:real].sum(dim=0) for f in features]
+
+        def features(views: tuple[int, ...]) -> Features:
+            return self.distance.features(self.decode(x0[list(views)].flatten(0, 1)))
+
+        for views, found in self._decodes.each(guided, features):
+            part = [f.unflatten(0, (-1, x0.shape[1]))[: len(views)].sum(dim=0) for f in found]
             sums = part if sums is None else [s + p for s, p in zip(sums, part, strict=True)]
         assert sums is not None
         return tuple(s / len(guided) for s in sums)

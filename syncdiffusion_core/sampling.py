@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
+from .batching import WindowBatches
 from .denoiser import Denoiser, denoise_views
 from .process import NoiseProcess
 from .strategies import STRATEGIES, Step, Synchronisation
@@ -27,7 +28,7 @@ def sample(
     sigmas: Sequence[float],
     synchronisation: Synchronisation = Synchronisation.MULTIDIFFUSION,
     guidance: Guidance | None = None,
-    batch_size: int = 1,
+    batch_size: int | WindowBatches = 1,
     eta: float = 0.0,
     noise: Callable[[], Tensor] | None = None,
     on_step: OnStep | None = None,
@@ -45,7 +46,7 @@ def sample(
     """
     if eta > 0 and noise is None:
         raise ValueError(f"eta of {eta} needs a source of noise; pass noise=lambda: torch.randn_like(canvas)")
-    strategy = STRATEGIES[synchronisation]
+    strategy, batches = STRATEGIES[synchronisation], WindowBatches.of(batch_size)
     if isinstance(view_set, MovingWindows) and not strategy.on_canvas:
         raise ValueError(
             f"'{synchronisation.value}' keeps the views as its state, and these stand elsewhere at every step; choose "
@@ -59,7 +60,7 @@ def sample(
         if guidance is not None:
             views, x0 = guidance(now, views, k, sigma, n_samples, denoiser, process)
         if x0 is None:
-            x0 = denoise_views(denoiser, views, sigma, n_samples, batch_size, now.names)
+            x0 = denoise_views(denoiser, views, sigma, n_samples, batches, now.names)
         psi = _step(process, sigma, sigma_next, eta, _fresh_noise(now, strategy.steps_views, eta, noise))
         state = strategy.advance(now, process, state, views, x0, sigma, psi)
         if on_step is not None:

@@ -1,21 +1,31 @@
 """Windows on a MODEL: MultiDiffusion under any sampler, guider or patch of the host."""
 
+from typing import NamedTuple
+
 import torch
 from comfy.patcher_extension import WrappersMP
 from torch import Tensor
 
-from ...syncdiffusion_core.denoiser import Rows, batches
+from ...syncdiffusion_core.batching import WindowBatches
+from ...syncdiffusion_core.denoiser import Rows
 from ...syncdiffusion_core.views.view_set import aggregate
 from ...syncdiffusion_core.views.windows import WindowLayout, Windows
 from .bootstrapping import marked
 from .conditioning import encode_for_windows, models_and_conds, refuse_context_windows
 from .layout import make_slicer, resolve_windows
-from .memory import windows_per_batch
+from .memory import WindowMemory, rows_reserving, say_memory, window_batches, window_memory
 from .slicing import Slicer
 from .stateful import refuse_stateful_model
 from .tags import KEY, tagged
 
-SLICER = "syncdiffusion_slicer"
+RUN = "syncdiffusion_run"
+"""Of the entry in ``transformer_options`` for what one run keeps from call to call."""
+
+
+class _Run(NamedTuple):
+    slicer: Slicer
+    batches: WindowBatches
+    memory: WindowMemory
 
 
 def apply_windows(model: object, layout: WindowLayout, per_batch: int) -> object:
@@ -44,16 +54,18 @@ class _Applied:
         """Reserve memory for one batch of windows instead of the canvas."""
         windows = self._windows(noise_shape[-2:])
         row_shape = (*noise_shape[1:-2], *windows.window)
-        count = windows_per_batch(patcher, row_shape, noise_shape[0], len(windows), self._per_batch)
-        return executor(patcher, [count * noise_shape[0], *row_shape], *args, **kwargs)
+        memory = window_memory(patcher, row_shape, noise_shape[0], len(windows), self._per_batch)
+        return executor(patcher, [rows_reserving(memory, patcher, row_shape), *row_shape], *args, **kwargs)
 
     def sampler_sample(self, executor, guider, sigmas: Tensor, extra_args: dict, callback, noise: Tensor, *args):
-        """Encode for a window what the host has encoded for the canvas, and give the run its slicer."""
+        """Encode for a window what the host has encoded for the canvas, and give the run what it keeps."""
         windows, seed = self._windows(noise.shape[-2:]), extra_args.get("seed")
         if len(windows) > 1:
             for model, conds in models_and_conds(guider):
                 encode_for_windows(model, conds, self._layout, windows, noise, seed)
-        extra_args["model_options"]["transformer_options"][SLICER] = self._slicer(windows, seed)
+        run = self._run(guider.model_patcher, windows, noise.shape, seed)
+        extra_args["model_options"]["transformer_options"][RUN] = run
+        say_memory(run.memory)
         return executor(guider, sigmas, extra_args, callback, noise, *args)
 
     def calc_cond_batch(self, executor, model, conds, x_in: Tensor, timestep: Tensor, model_options: dict):
@@ -66,22 +78,28 @@ class _Applied:
         if len(windows) == 1 and not any(marked(entries or ()) for entries in conds):
             return executor(model, conds, x_in, timestep, model_options)
         refuse_stateful_model(model_options)
-        slicer = run.get(SLICER) or self._slicer(windows)  # none where a node samples past the guider
+        # No run is known where a node samples past the guider.
+        kept = run.get(RUN) or self._run(model.current_patcher, windows, x_in.shape)
         n = x_in.shape[0]
-        views = windows.project(x_in).unflatten(0, (-1, n))  # [V, N, C, h, w]
-        size = windows_per_batch(model.current_patcher, tuple(views.shape[2:]), n, len(windows), self._per_batch)
+        views = windows.project(x_in).unflatten(0, (-1, n))  # [V, N, C, …, h, w]
+
+        def predictions(indices: tuple[int, ...]) -> list[Tensor]:
+            rows, batch = Rows.grid(n, indices), views[list(indices)].flatten(0, 1)
+            options = tagged(model_options, rows)
+            return kept.slicer.calc_cond_batch(executor, model, conds, batch, timestep.repeat(len(indices)), options)
+
         parts: list[list[Tensor]] = [[] for _ in conds]
-        for indices, real in batches(len(windows), size):
-            rows = Rows.grid(n, indices)
-            batch = views[list(indices)].flatten(0, 1)
-            levels = timestep.repeat(len(indices))
-            outs = slicer.calc_cond_batch(executor, model, conds, batch, levels, tagged(model_options, rows))
+        for done, outs in kept.batches.each(range(len(windows)), predictions):
             for part, out in zip(parts, outs, strict=True):
-                part.append(out[: real * n])
+                part.append(out[: len(done) * n])
         return [aggregate(windows, torch.cat(part)).to(x_in.dtype) for part in parts]
 
-    def _slicer(self, windows: Windows, seed: int | None = None) -> Slicer:
-        return make_slicer(self._layout, windows, self._inner_model, seed)
+    def _run(self, patcher: object, windows: Windows, shape: tuple[int, ...], seed: int | None = None) -> _Run:
+        """What one run over a canvas [N, C, …, H, W] keeps."""
+        slicer = make_slicer(self._layout, windows, self._inner_model, seed)
+        row_shape = (*shape[1:-2], *windows.window)
+        memory = window_memory(patcher, row_shape, shape[0], len(windows), self._per_batch)
+        return _Run(slicer, window_batches(memory.windows, memory.halves), memory)
 
     def _windows(self, size: tuple[int, int]) -> Windows:
         return resolve_windows(self._layout, self._inner_model, torch.empty(1, 1, *size, device="meta"))

@@ -15,24 +15,36 @@ SKIP_PATCH = "input_block_patch_after_skip"
 CACHES = ("cond_hint", "extra_concat", "control_input")
 """What the host's control classes keep of a hint they were shown, checked by its size only."""
 
+KEPT = 4
+"""Batches whose hints are kept as pixels: all of a panorama of six windows' length."""
+
 
 class HintSlices:
     """Copies of ControlNets with sliced hints, one for each batch of windows of a run.
 
-    A copy shares the network and everything that the host prepared for the run. It is kept, so that its hint is
-    encoded once and not at every step; the artist's object never sees a window.
+    A copy shares the network and everything that the host prepared for the run. The last few are kept, so that memory
+    follows the batch and not the canvas; all of them where a VAE encodes the hint, so that it does so once and not at
+    every step: these are latents. The artist's object never sees a window.
     """
 
     def __init__(self, windows: Windows) -> None:
         self._windows = windows
-        self._copies: dict[tuple[int, tuple[int, ...]], tuple[object, object]] = {}
+        self._copies: dict[int, tuple[object, dict[tuple[int, ...], object]]] = {}
+        self._scaled: dict[int, tuple[Tensor, Tensor]] = {}
 
     def control(self, control: object, rows: Rows) -> object:
         """The control object, and the chain before it, for these rows."""
-        key = (id(control), rows.views)
-        if key not in self._copies:  # the original is kept beside the copy: its id stays its own
-            self._copies[key] = (control, self._copy(control, rows))
-        return self._copies[key][1]
+        # The original is kept beside the copies: its id stays its own.
+        _, copies = self._copies.setdefault(id(control), (control, {}))
+        sliced = copies.pop(rows.views, None)
+        if sliced is None:
+            sliced = self._copy(control, rows)
+        elif _is_encoded(sliced):
+            sliced.cond_hint_original, sliced.extra_concat_orig = None, []
+        copies[rows.views] = sliced  # the latest last
+        if getattr(control, "vae", None) is None and len(copies) > KEPT:
+            del copies[next(iter(copies))]
+        return sliced
 
     def _copy(self, control: object, rows: Rows) -> object:
         # Not the host's copy(): that drops the chain, the timestep range and the model's sampling.
@@ -53,9 +65,21 @@ class HintSlices:
 
     def _slices(self, control: object, image: Tensor, cell: int, rows: Rows) -> Tensor:
         """[B, C, H, W] of any size, B samples or 1 -> [R, C, h, w], scaled as the host scales a whole hint."""
+        return cut(self._windows, self._fitted(image, cell, control.upscale_algorithm), rows, cell)
+
+    def _fitted(self, image: Tensor, cell: int, how: str) -> Tensor:
+        """The image at the canvas's size, scaled once for the run."""
         height, width = (length * cell for length in self._windows.canvas)
-        scaled = comfy.utils.common_upscale(image, width, height, control.upscale_algorithm, "center")
-        return cut(self._windows, scaled, rows, cell)
+        if image.shape[-2:] == (height, width):
+            return image
+        if id(image) not in self._scaled or self._scaled[id(image)][1].shape[-2:] != (height, width):
+            self._scaled[id(image)] = image, comfy.utils.common_upscale(image, width, height, how, "center")
+        return self._scaled[id(image)][1]
+
+
+def _is_encoded(control: object) -> bool:
+    """Whether the host has made latents of a hint and needs its pixels no more."""
+    return getattr(control, "vae", None) is not None and control.cond_hint is not None
 
 
 def has_control(conds: dict[str, list[dict]]) -> bool:

@@ -17,6 +17,7 @@ from torch import Tensor
 from .gradients import differentiable_call, differentiable_copy
 from .light_decoders import has_light_decoder, light_vae
 from .precision import Precision, check_precision, computing_in
+from .recompute import recomputing
 
 POOLED = 2
 """Cells on a side that a pooled latent averages."""
@@ -34,8 +35,11 @@ class Look(str, Enum):
 class HostDecoder:
     """A VAE of the host, or what has the attributes of one.
 
-    inner_model: the model whose latents are decoded, None where the VAE takes the model's scale itself.
+    inner_model: the model whose latents are decoded, None where the VAE takes the model's scale itself. recompute:
+    whether backward passes run the network's blocks again, for less memory.
     """
+
+    recompute = False
 
     def __init__(self, vae: object, inner_model: object | None, precision: Precision = Precision.AS_LOADED) -> None:
         check_precision(precision, vae.device)
@@ -69,7 +73,7 @@ class HostDecoder:
         if self.vae.latent_dim == 2 and latent.ndim == 5:
             latent = latent[:, :, 0]
         module = self.vae.first_stage_model
-        with computing_in(self.precision, latent.device):
+        with computing_in(self.precision, latent.device), recomputing(module, blocks=self.recompute):
             image = differentiable_call(module, module.decode, latent)
         if image.ndim == 5:
             image = image[:, :, 0]  # the frame of [R, 3, 1, H, W]
@@ -107,7 +111,7 @@ def make_decoder(
 ) -> HostDecoder:
     """The decoder of a look; ValueError with a remedy where the model has no light one."""
     if look is Look.CHEAPEST:
-        look = _cheapest(inner_model.latent_format)
+        look = cheapest(inner_model.latent_format)
     if look is Look.FULL:
         return HostDecoder(vae, inner_model, precision)
     if look is Look.POOLED:
@@ -115,7 +119,7 @@ def make_decoder(
     return HostDecoder(light_vae(inner_model.latent_format), None, precision)
 
 
-def _cheapest(latent_format: object) -> Look:
+def cheapest(latent_format: object) -> Look:
     """There is nothing to save where latents are pictures."""
     if works_on_pixels(latent_format):
         return Look.FULL

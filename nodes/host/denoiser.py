@@ -1,6 +1,7 @@
 """The host's guider as the core's Denoiser."""
 
 import copy
+from functools import partial
 
 import comfy.model_management
 import comfy.model_patcher
@@ -11,6 +12,7 @@ from torch import Tensor
 from ...syncdiffusion_core.denoiser import Rows
 from .control import has_control, keep_skips
 from .gradients import differentiable_call
+from .recompute import recomputing
 from .slicing import Slicer
 from .tags import ALONE, KEY, tagged
 
@@ -20,11 +22,15 @@ class HostDenoiser:
 
     Each call gets its own copy of the model options, in which ``transformer_options["syncdiffusion"]`` holds
     the rows, and in which every condition is cut to them; nothing is left on the model. slicer: None for one
-    window over the whole canvas that is neither guided nor has regions to bootstrap.
+    window over the whole canvas that is neither guided nor has regions to bootstrap. recompute: whether backward
+    passes run the network's blocks again, for less memory.
     """
 
-    def __init__(self, guider: object, model_options: dict, seed: int | None, slicer: Slicer | None) -> None:
+    def __init__(
+        self, guider: object, model_options: dict, seed: int | None, slicer: Slicer | None, recompute: bool = False
+    ) -> None:
         self.guider, self.model_options, self.seed, self.slicer = guider, model_options, seed, slicer
+        self.recompute = recompute
         self._is_alone = False
 
     @property
@@ -43,13 +49,15 @@ class HostDenoiser:
             cut = self.slicer.calc_cond_batch
             add_wrapper_with_key(WrappersMP.CALC_COND_BATCH, KEY, cut, options, is_model_options=True)
         if x.requires_grad:
-            add_wrapper_with_key(WrappersMP.APPLY_MODEL, KEY, self._differentiable, options, is_model_options=True)
+            call = partial(_differentiable, self.recompute)
+            add_wrapper_with_key(WrappersMP.APPLY_MODEL, KEY, call, options, is_model_options=True)
             if has_control(self.guider.conds):
                 keep_skips(options)
         levels = torch.full((len(rows),), sigma, device=x.device, dtype=torch.float32)
         return self.guider(x, levels, model_options=options, seed=self.seed)
 
-    @staticmethod
-    def _differentiable(executor: object, *args: object, **kwargs: object) -> Tensor:
-        """Around the host's apply_model, after hooks have swapped weights: alias per call."""
+
+def _differentiable(recompute: bool, executor: object, *args: object, **kwargs: object) -> Tensor:
+    """Around the host's apply_model, after hooks have swapped weights: alias per call."""
+    with recomputing(executor.class_obj.diffusion_model, blocks=recompute):
         return differentiable_call(executor.class_obj, executor, *args, **kwargs)

@@ -45,10 +45,14 @@ class GuidanceSettings:
 
 
 class HostGuidance:
-    """The core's guidance from inside the host: outside inference mode, on tensors that autograd may save."""
+    """The core's guidance from inside the host: outside inference mode, on tensors that autograd may save.
 
-    def __init__(self, guidance: PerceptualGuidance) -> None:
-        self._guidance = guidance
+    streamed: whether the model's weights are (dynamic VRAM). Its backward pass then fetches them again (recompute.py);
+    where the host refuses that, guidance goes on forward only.
+    """
+
+    def __init__(self, guidance: PerceptualGuidance, streamed: bool = False) -> None:
+        self._guidance, self._streamed = guidance, streamed
 
     def guides(self, step: int) -> bool:
         """Whether the step moves anything."""
@@ -72,15 +76,18 @@ class HostGuidance:
             try:
                 return self._guidance(*inputs)
             except MissingBackward as error:
-                say_forward_only(error.reason)
+                reason = error.reason
+            except RuntimeError as error:
+                if not self._streamed or comfy.model_management.is_oom(error):
+                    raise
+                reason = f"its weights are streamed (dynamic VRAM), and {error}".splitlines()[0]
+            say_forward_only(reason)
             self._guidance = replace(self._guidance, gradient=Gradient.FORWARD_ONLY)
             return self._guidance(*inputs)
 
 
 def missing_backward(patcher: object) -> str | None:
     """Why a model has no backward pass here, None where nothing is known against it."""
-    if patcher.is_dynamic():
-        return "its weights are streamed (dynamic VRAM)"
     if not has_backward(patcher.model):
         return "its weights are quantised"
     if _is_compiled(patcher):

@@ -27,9 +27,10 @@ from .denoiser import HostDenoiser
 from .guidance import HostGuidance, missing_backward, say_forward_only
 from .kept import KeptWindows, free_cells
 from .layout import make_slicer, resolve_windows
-from .memory import guided_windows_per_batch, load_together, windows_per_batch
+from .memory import load_together, say_memory, window_batches, window_memory
 from .perceptual import HostDistance
 from .plan import Algorithm, Plan, is_euler, refuse_unmovable, refuse_without_noise
+from .previews import Previews
 from .process import host_process, percent_of_sigma
 from .progress import say
 from .stateful import refuse_stateful
@@ -65,9 +66,10 @@ class _Run:
         self.process = host_process(self.inner_model.model_sampling)
         self.row_shape = (*x.shape[1:-2], *self.windows.window)
         self._prepare_conditioning(x)
-        self.batch_size = windows_per_batch(
-            self.patcher, self.row_shape, self.n_samples, self.grid.largest, plan.windows_per_batch
-        )
+        sizes = (self.row_shape, self.n_samples, self.grid.largest, plan.windows_per_batch)
+        self.memory = window_memory(self.patcher, *sizes, plan.guidance)
+        self.batches = window_batches(self.memory.windows, self.memory.halves)
+        say_memory(self.memory)
         # One window is cut too where a gradient may go through the networks of its conditioning.
         slices = len(self.windows) > 1 or plan.guidance is not None or marked(entries_of(self.guider.conds))
         seed = extra_args.get("seed")
@@ -78,12 +80,18 @@ class _Run:
 
     def sample(self, x: Tensor, callback: Callable | None, disable: bool | None) -> Tensor:
         """The canvas at the last sigma."""
+        previews = Previews(callback)
+        result = self._sampled(x, previews, disable)
+        previews.finish()
+        return result
+
+    def _sampled(self, x: Tensor, callback: Callable, disable: bool | None) -> Tensor:
         if self.plan.algorithm is Algorithm.SEQUENTIAL:
             return self._sequential(x, callback)
         if self.guidance is not None and self._ours():
             return self._reference(x, callback)
         inner, steps = self.plan.inner, Steps(self.sigmas)
-        guider = WindowedGuider(self.guider, self.grid, steps, self.batch_size, self.slicer)
+        guider = WindowedGuider(self.guider, self.grid, steps, self.batches, self.slicer)
         return inner.sampler_function(
             WindowedModel(self.model, guider, self._mover(steps)),
             x,
@@ -97,7 +105,9 @@ class _Run:
     def _denoiser(self) -> Denoiser:
         """Of windows that may have moved apart, kept cells blended in."""
         options = self.extra_args.get("model_options", {})
-        denoiser = HostDenoiser(self.guider, options, self.extra_args.get("seed"), self.slicer)
+        denoiser = HostDenoiser(
+            self.guider, options, self.extra_args.get("seed"), self.slicer, self.memory.recompute_model
+        )
         if self.denoise_mask is None:
             return denoiser
         return KeptWindows(denoiser, self.windows, self.model, self.denoise_mask, options)
@@ -114,7 +124,7 @@ class _Run:
             x,
             self.sigmas,
             guidance=self.guidance,
-            batch_size=self.batch_size,
+            batch_size=self.batches,
             on_step=partial(_tell, callback),
         )
 
@@ -154,17 +164,17 @@ class _Run:
             return None
         savings, reference = settings.savings, self.plan.algorithm is Algorithm.REFERENCE
         decoder = make_decoder(savings.look, settings.vae or pixel_space_vae(), self.inner_model, savings.precision)
-        load_together([self.patcher, decoder.patcher, settings.perceptual.patcher])
+        decoder.recompute = self.memory.recompute_decoder
+        load_together([self.patcher, decoder.patcher, settings.perceptual.patcher], self.memory.reserved)
         guidance = PerceptualGuidance(
             decode=decoder,
             distance=Resized(HostDistance(settings.perceptual), savings.shrink),
             weights=weights,
             anchor=self._fitted_anchor(settings.anchor, x, decoder),
             gradient=self._gradient(settings.gradient),
-            batch_size=guided_windows_per_batch(
-                self.patcher, decoder, self.row_shape, self.n_samples, self.grid.largest, self.plan.windows_per_batch
-            ),
-            first_pass_batch=self.batch_size,
+            batch_size=window_batches(self.memory.pulled or self.memory.windows),
+            decode_batch=window_batches(self.memory.decoded),
+            first_pass_batch=self.batches,
             max_move=None if reference else settings.max_move,
             loss_scale=LossScale() if decoder.dtype == torch.float16 else None,
             where=self._where(settings.mask),
@@ -174,7 +184,7 @@ class _Run:
             spectrum_source=settings.spectrum_source,
             report=partial(_report, self.plan.on_trace),
         )
-        return HostGuidance(guidance)
+        return HostGuidance(guidance, self.patcher.is_dynamic())
 
     def _weights(self) -> list[float]:
         """The weight of each step; says so when a guidance with weight finds no step to guide."""

@@ -41,6 +41,7 @@ class Slicer:
         self._windows, self._hints, self._whereabouts = windows, HintSlices(windows), whereabouts
         self._bootstrapping = Bootstrapping(windows, seed)
         self._checked = len(windows) == 1
+        self._shown: dict[int, tuple[Tensor, dict[int, bool]]] = {}
 
     def calc_cond_batch(
         self, execute: Callable, model: object, conds: Conds, x_in: Tensor, timestep: Tensor, model_options: dict
@@ -104,7 +105,13 @@ class Slicer:
         """
         if cond.get("mask") is None or "default" in cond:
             return [True] * len(rows.distinct_views)
-        return self._rows(cond["mask"], rows).unflatten(0, (-1, rows.n_samples)).flatten(1).any(dim=1).tolist()
+        # Looked up once a window and run: asking a device waits for it.
+        _, shown = self._shown.setdefault(id(cond["mask"]), (cond["mask"], {}))
+        unknown = tuple(dict.fromkeys(view for view in rows.distinct_views if view not in shown))
+        if unknown:
+            parts = self._rows(cond["mask"], Rows.grid(rows.n_samples, unknown)).unflatten(0, (len(unknown), -1))
+            shown.update(zip(unknown, parts.flatten(1).any(dim=1).tolist(), strict=True))
+        return [shown[view] for view in rows.distinct_views]
 
     def _of_group(self, entries: list[Cond] | None, parts: Parts, rows: Rows) -> list[Cond] | None:
         if entries is None:

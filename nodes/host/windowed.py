@@ -11,6 +11,7 @@ from collections.abc import Sequence
 import comfy.samplers
 from torch import Tensor
 
+from ...syncdiffusion_core.batching import WindowBatches
 from ...syncdiffusion_core.denoiser import denoise_views
 from ...syncdiffusion_core.process import NoiseProcess
 from ...syncdiffusion_core.views.view_set import aggregate
@@ -23,7 +24,9 @@ from .slicing import Slicer
 class WindowedGuider:
     """A guider whose prediction of a canvas is the mean of its windows' (MultiDiffusion, Eq. 12)."""
 
-    def __init__(self, guider: object, grid: Views, steps: "Steps", batch_size: int, slicer: Slicer | None) -> None:
+    def __init__(
+        self, guider: object, grid: Views, steps: "Steps", batch_size: WindowBatches, slicer: Slicer | None
+    ) -> None:
         self._guider, self._grid, self._steps = guider, grid, steps
         self._batch_size, self._slicer = batch_size, slicer
 

@@ -1,5 +1,7 @@
 """Merge Window Attention in the real host: what it changes, what it leaves alone, and what it refuses."""
 
+from dataclasses import replace
+
 import comfy.samplers
 import pytest
 import torch
@@ -190,8 +192,10 @@ class TestGuidance:
     ):
         """All five windows in one gradient pass, or two: it is never merged."""
         pictures, module = [], module_of("host.sampler")
+        planned = module.window_memory
         for size in (2, 5):
-            monkeypatch.setattr(module, "guided_windows_per_batch", lambda *args, size=size: size)
+            take = lambda *args, size=size: replace(planned(*args), pulled=size, decoded=size)  # noqa: E731
+            monkeypatch.setattr(module, "window_memory", take)
             guide = guidance(weight=200.0, end_percent=1.0, gradient=gradient)
             inputs = {"guidance": guide, "steps": 3}
             pictures.append(panorama(merging(models["eps"]), windows(64, 32), **inputs)[0]["samples"])

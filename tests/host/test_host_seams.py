@@ -143,13 +143,19 @@ def test_context_windows_of_the_host_are_refused(models, panorama, windows, run_
         panorama(model, windows(64, 32))
 
 
-def test_a_model_without_backward_is_guided_forward_only(models, panorama, windows, guidance, host):
+def test_streamed_weights_that_cannot_be_fetched_again_mean_forward_only(models, panorama, windows, guidance, host):
     class Streamed(type(models["eps"])):
         def is_dynamic(self):
             return True
 
+    def refuse(executor, x, *args, **kwargs):
+        if x.requires_grad:
+            raise RuntimeError("the weights have been evicted")
+        return executor(x, *args, **kwargs)
+
     model = models["eps"].clone()
     model.__class__ = Streamed
+    model.add_wrapper_with_key(WrappersMP.DIFFUSION_MODEL, "test", refuse)
     through = panorama(model, windows(64, 64), guidance=guidance(end_percent=1.0), steps=2)[0]["samples"]
     said = [data for _, data in host.server.events if isinstance(data, bytes) and b"forward only" in data]
     forward = guidance(end_percent=1.0, gradient="forward only")

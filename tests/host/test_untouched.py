@@ -7,6 +7,7 @@ import sys
 import weakref
 from pathlib import Path
 
+import psutil
 import pytest
 import torch
 
@@ -73,15 +74,26 @@ def tensors() -> int:
     return sum(1 for thing in gc.get_objects() if isinstance(thing, torch.Tensor))
 
 
-def test_running_twenty_times_leaves_nothing(models, panorama, windows, guidance):
+@pytest.mark.usefixtures("living_models")
+def test_running_twenty_times_leaves_nothing(models, panorama, windows, guidance, small, run_node):
+    """Guided, with a ControlNet: no tensor more, and no memory that grows from run to run."""
+    roles = {"positive": small.conditioning(1), "negative": small.conditioning(2)}
+    hint = torch.rand(1, 64, 192, 3, generator=torch.manual_seed(1))
+    outs = run_node("ControlNetApplyAdvanced", **roles, control_net=small.control_net(), image=hint)
+    conds = dict(zip(roles, outs, strict=True))
+    process, resident = psutil.Process(), []
+
     def run():
-        panorama(models["eps"], windows(64, 64), guidance=guidance(weight=200.0, end_percent=1.0), steps=1)
+        guide = guidance(weight=200.0, end_percent=1.0)
+        panorama(models["eps"], windows(64, 64), guidance=guide, steps=1, **conds)
 
     run()
     before = tensors()
     for _ in range(20):
         run()
+        resident.append(process.memory_info().rss / 2**20)
     assert tensors() <= before + 2
+    assert sum(resident[-5:]) / 5 - sum(resident[5:10]) / 5 < 10  # MB in ten runs, of which each takes about 100
 
 
 @pytest.fixture
