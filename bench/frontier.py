@@ -21,9 +21,11 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+import torch
+
 from bench.arms import Arm, reference_set
 from bench.figures import figures, further_columns, paper_columns
-from bench.frontier_arms import HELD_OUT, MAIN, MODE, TILED_DIFFUSION, frontier_arms
+from bench.frontier_arms import HELD_OUT, MAIN, MODE, NEEDS_CUDA, TILED_DIFFUSION, frontier_arms
 from bench.frontier_tables import Frontier, bound_table, cost_table, frontier_csv, frontier_table
 from bench.generate import generate
 from bench.graphs import graph_of
@@ -90,7 +92,10 @@ def able(protocol: Protocol, arms: Sequence[Arm], runner: InProcess) -> list[Arm
     """The rows that the host and the pack have what for; says which are skipped, and why."""
     there = []
     for arm in arms:
-        if (lack := lacking(graph_of(protocol, arm, arm.seeds[0]), runner.declared)) is None:
+        lack = lacking(graph_of(protocol, arm, arm.seeds[0]), runner.declared)
+        if arm.name in NEEDS_CUDA and not torch.cuda.is_available():
+            lack = "it needs CUDA"
+        if lack is None:
             there.append(arm)
         else:
             print(f"skipped: {arm.name}, {lack}", file=sys.stderr)
