@@ -27,7 +27,6 @@ from demo.palettes import BIOMES, TIMES
 from demo.pipeline import DemoModel, load_demo
 from demo.scenes import scene
 from syncdiffusion_core.denoiser import Denoiser, Rows, denoise_views
-from syncdiffusion_core.guidance import PerceptualGuidance
 from syncdiffusion_core.perceptual.files import load_perceptual
 from syncdiffusion_core.process import variance_exploding
 from syncdiffusion_core.pullbacks import ImagePrior, Pullback, ThroughModel, decoder_only
@@ -89,10 +88,11 @@ class Study:
 
     def decoder_gradient(self, state: State) -> Tensor:
         """g = dL/dx0 of the moving windows: [M, 4, 16, 16]."""
-        guidance = PerceptualGuidance(self.model.decode, self.distance, [1.0])
         with torch.no_grad():
             anchor = self.distance.features(self.model.decode(state.x0[[self.anchor]]))
-        return guidance._decoder_gradient(state.x0[self.moving], anchor)[1]
+        leaf = state.x0[self.moving].clone().requires_grad_(True)
+        loss = self.distance.distance(self.distance.features(self.model.decode(leaf)), anchor)
+        return torch.autograd.grad(loss.sum(), leaf)[0]
 
     def measure(self, state: State, seed: int, cfg: float) -> dict[str, list[tuple[float, float]]]:
         """(cosine, norm ratio) of each moving window with the true gradient, by name of the surrogate."""
