@@ -2,6 +2,7 @@
 
     python -m bench.frontier --time 3
     python -m bench.frontier --seeds 16 --only w0 reference_mode balanced fast
+    python -m bench.frontier --again balanced fast --time 3
     python -m bench.frontier --profile balanced
     python -m bench.frontier --shapes
 
@@ -14,20 +15,23 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
+import shutil
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+import torch
+
 from bench.arms import Arm, reference_set
 from bench.figures import figures, further_columns, paper_columns
-from bench.frontier_arms import HELD_OUT, MAIN, MODE, TILED_DIFFUSION, frontier_arms
+from bench.frontier_arms import HELD_OUT, MAIN, MODE, NEEDS_CUDA, TILED_DIFFUSION, frontier_arms
 from bench.frontier_tables import Frontier, bound_table, cost_table, frontier_csv, frontier_table
 from bench.generate import generate
 from bench.graphs import graph_of
 from bench.hosts import in_process, prepare_console, servers
 from bench.in_process import InProcess
-from bench.journal import write_whole
+from bench.journal import Journal, write_whole
 from bench.judges import demo_judges
 from bench.measures import count, taken_by_arm
 from bench.meter import says_how
@@ -53,6 +57,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, default=RESULTS, help="results folder; what it holds is gone on with")
     parser.add_argument("--only", nargs="+", metavar="ARM", help="make these rows only; the table has all there are")
+    parser.add_argument("--again", nargs="+", metavar="ARM", help="first drop what is kept of these rows, all of it")
     parser.add_argument("--seeds", type=int, default=64, help="of the main rows; the others take at most 16 of them")
     parser.add_argument("--first-seed", type=int, default=HELD_OUT, help="another one to tune on, with another --out")
     parser.add_argument("--references", type=int, default=FRONTIER.references, help="single images to compare with")
@@ -69,15 +74,28 @@ def chosen(arms: Sequence[Arm], names: Sequence[str] | None) -> list[Arm]:
     """The rows by name, all unless given. Raises ValueError for a name that is none."""
     known = [arm.name for arm in arms]
     if unknown := [name for name in names or () if name not in known]:
-        raise ValueError(f"--only: no row is called {', '.join(unknown)}; there are {', '.join(known)}")
+        raise ValueError(f"no row is called {', '.join(unknown)}; there are {', '.join(known)}")
     return [arm for arm in arms if not names or arm.name in names]
+
+
+def forget(arms: Sequence[Arm], folder: Path) -> None:
+    """Drop the rows' pictures, counts and times: for presets whose meaning has changed, which no graph shows."""
+    names = {arm.name for arm in arms}
+    for name in names:
+        shutil.rmtree(folder / "pictures" / name, ignore_errors=True)
+    for path in (folder / "measures.jsonl", folder / "timing.jsonl"):
+        kept = [json.dumps(row) + "\n" for row in Journal(path) if row["arm"] not in names]
+        write_whole(path, "".join(kept).encode())
 
 
 def able(protocol: Protocol, arms: Sequence[Arm], runner: InProcess) -> list[Arm]:
     """The rows that the host and the pack have what for; says which are skipped, and why."""
     there = []
     for arm in arms:
-        if (lack := lacking(graph_of(protocol, arm, arm.seeds[0]), runner.declared)) is None:
+        lack = lacking(graph_of(protocol, arm, arm.seeds[0]), runner.declared)
+        if arm.name in NEEDS_CUDA and not torch.cuda.is_available():
+            lack = "it needs CUDA"
+        if lack is None:
             there.append(arm)
         else:
             print(f"skipped: {arm.name}, {lack}", file=sys.stderr)
@@ -134,6 +152,8 @@ def run(options: argparse.Namespace) -> str:
     if options.tiled_diffusion is None and any(arm.name == TILED_DIFFUSION for arm in wanted):
         wanted = [arm for arm in wanted if arm.name != TILED_DIFFUSION]
         print(f"skipped: {TILED_DIFFUSION}, give its checkout by --tiled-diffusion PATH", file=sys.stderr)
+    if options.again:
+        forget(chosen(arms, options.again), options.out)
     settle(protocol, arms, options.out)
     if not options.score_only:
         make(protocol, wanted, options)

@@ -44,6 +44,8 @@ SAVED = {
 """Widgets of Guidance Savings over those that save nothing, by what the rows below call them."""
 PRESETS = {BALANCED: {"preset": "balanced"}, FAST: {"preset": "fast"}}
 """Widgets of Perceptual Sync Guidance over the reference's: the gradient stays the protocol's."""
+NEEDS_CUDA = ("float16",)
+"""Rows that the pack refuses on a processor."""
 MERGE_ATTENTION = "SyncDiffusionMergeAttention"
 TILED_DIFFUSION = "tiled_diffusion"
 

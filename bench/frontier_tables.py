@@ -25,7 +25,7 @@ COHERENCE = {
 SHARED = {"agree": "label agreement", "label_distance": "label distance", INTRA_LPIPS: "second network"}
 """Figures that the targets are about; none of their networks has guided."""
 MIB = 2**20
-NONE = "–"
+NONE, HEAD = "–", 2
 
 
 @dataclass(frozen=True)
@@ -128,7 +128,7 @@ def bound_table(frontier: Frontier, names: Sequence[str]) -> str:
         cells = [NONE if share is None else f"{share.least:.1%}" for share in shares]
         seeds = max(share.seeds for share in shares if share)
         lines.append(line([row.arm.title, str(seeds), *cells, _ratio(frontier.time(row.arm.name, UNGUIDED))]))
-    return "\n".join(lines) + "\n"
+    return "\n".join(lines) + "\n" if len(lines) > HEAD else ""
 
 
 def frontier_csv(frontier: Frontier) -> str:

@@ -166,6 +166,17 @@ def test_counts_of_other_graphs_are_dropped(tmp_path, toy, rows):
     assert found[MODE].model.total == 4
 
 
+def test_what_is_made_again_is_dropped_everywhere(tmp_path, toy, rows, runner):
+    arms = [rows[UNGUIDED], rows[MODE]]
+    generate(toy, arms, tmp_path, [runner])
+    for name in ("measures.jsonl", "timing.jsonl"):
+        (tmp_path / name).write_text("".join(json.dumps({"arm": arm.name}) + "\n" for arm in arms))
+    frontier.forget([rows[MODE]], tmp_path)
+    assert [path.name for path in (tmp_path / "pictures").iterdir()] == [UNGUIDED]
+    for name in ("measures.jsonl", "timing.jsonl"):
+        assert json.loads((tmp_path / name).read_text()) == {"arm": UNGUIDED}
+
+
 def test_a_profile_is_kept_as_text(tmp_path, toy, rows, runner):
     text = write_profile(toy, rows[MODE], tmp_path, runner)
     assert (tmp_path / f"profile_{MODE}.txt").read_text() == text
