@@ -189,7 +189,7 @@ class TestQueued:
     [
         f"SyncDiffusion {name}"
         for name in ("SamplerCustomAdvanced", "loop panorama", "window prompts", "regional panorama")
-        + ("ControlNet panorama", "outpaint", "compare")
+        + ("ControlNet panorama", "outpaint", "compare", "presets", "short cuts")
     ],
 )
 def test_the_others_with_the_demo_model_finish_too(tab, graphs, name):
