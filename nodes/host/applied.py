@@ -9,14 +9,15 @@ from torch import Tensor
 from ...syncdiffusion_core.batching import WindowBatches
 from ...syncdiffusion_core.denoiser import Rows
 from ...syncdiffusion_core.views.view_set import aggregate
-from ...syncdiffusion_core.views.windows import WindowLayout, Windows
+from ...syncdiffusion_core.views.windows import WindowLayout
 from .bootstrapping import marked
 from .conditioning import encode_for_windows, models_and_conds, refuse_context_windows
-from .layout import make_slicer, resolve_windows
+from .layout import Views, make_slicer, resolve_windows
 from .memory import WindowMemory, rows_reserving, say_memory, window_batches, window_memory
 from .slicing import Slicer
 from .stateful import refuse_stateful_model
 from .tags import KEY, tagged
+from .windowed import Steps
 
 RUN = "syncdiffusion_run"
 """Of the entry in ``transformer_options`` for what one run keeps from call to call."""
@@ -52,18 +53,18 @@ class _Applied:
 
     def prepare_sampling(self, executor, patcher, noise_shape, *args, **kwargs):
         """Reserve memory for one batch of windows instead of the canvas."""
-        windows = self._windows(noise_shape[-2:])
-        row_shape = (*noise_shape[1:-2], *windows.window)
-        memory = window_memory(patcher, row_shape, noise_shape[0], len(windows), self._per_batch)
+        grid = self._grid(noise_shape[-2:])
+        row_shape = (*noise_shape[1:-2], *grid.every.window)
+        memory = window_memory(patcher, row_shape, noise_shape[0], grid.largest, self._per_batch)
         return executor(patcher, [rows_reserving(memory, patcher, row_shape), *row_shape], *args, **kwargs)
 
     def sampler_sample(self, executor, guider, sigmas: Tensor, extra_args: dict, callback, noise: Tensor, *args):
         """Encode for a window what the host has encoded for the canvas, and give the run what it keeps."""
-        windows, seed = self._windows(noise.shape[-2:]), extra_args.get("seed")
-        if len(windows) > 1:
+        grid, seed = self._grid(noise.shape[-2:]), extra_args.get("seed")
+        if len(grid.every) > 1:
             for model, conds in models_and_conds(guider):
-                encode_for_windows(model, conds, self._layout, windows, noise, seed)
-        run = self._run(guider.model_patcher, windows, noise.shape, seed)
+                encode_for_windows(model, conds, self._layout, grid.every, noise, seed)
+        run = self._run(guider.model_patcher, grid, noise.shape, seed)
         extra_args["model_options"]["transformer_options"][RUN] = run
         say_memory(run.memory)
         return executor(guider, sigmas, extra_args, callback, noise, *args)
@@ -74,17 +75,18 @@ class _Applied:
         if KEY in run:
             return executor(model, conds, x_in, timestep, model_options)  # a window of our own sampler
         refuse_context_windows(model_options)
-        windows = self._windows(x_in.shape[-2:])
-        if len(windows) == 1 and not any(marked(entries or ()) for entries in conds):
+        grid = self._grid(x_in.shape[-2:])
+        if len(grid.every) == 1 and not any(marked(entries or ()) for entries in conds):
             return executor(model, conds, x_in, timestep, model_options)
         refuse_stateful_model(model_options)
         # No run is known where a node samples past the guider.
-        kept = run.get(RUN) or self._run(model.current_patcher, windows, x_in.shape)
-        n = x_in.shape[0]
+        kept = run.get(RUN) or self._run(model.current_patcher, grid, x_in.shape)
+        windows, n = grid.at(_step(run, timestep)), x_in.shape[0]
         views = windows.project(x_in).unflatten(0, (-1, n))  # [V, N, C, …, h, w]
 
         def predictions(indices: tuple[int, ...]) -> list[Tensor]:
-            rows, batch = Rows.grid(n, indices), views[list(indices)].flatten(0, 1)
+            rows = Rows.grid(n, tuple(windows.names[index] for index in indices))
+            batch = views[list(indices)].flatten(0, 1)
             options = tagged(model_options, rows)
             return kept.slicer.calc_cond_batch(executor, model, conds, batch, timestep.repeat(len(indices)), options)
 
@@ -94,12 +96,18 @@ class _Applied:
                 part.append(out[: len(done) * n])
         return [aggregate(windows, torch.cat(part)).to(x_in.dtype) for part in parts]
 
-    def _run(self, patcher: object, windows: Windows, shape: tuple[int, ...], seed: int | None = None) -> _Run:
+    def _run(self, patcher: object, grid: Views, shape: tuple[int, ...], seed: int | None = None) -> _Run:
         """What one run over a canvas [N, C, …, H, W] keeps."""
-        slicer = make_slicer(self._layout, windows, self._inner_model, seed)
-        row_shape = (*shape[1:-2], *windows.window)
-        memory = window_memory(patcher, row_shape, shape[0], len(windows), self._per_batch)
+        slicer = make_slicer(self._layout, grid.every, self._inner_model, seed)
+        row_shape = (*shape[1:-2], *grid.every.window)
+        memory = window_memory(patcher, row_shape, shape[0], grid.largest, self._per_batch)
         return _Run(slicer, window_batches(memory.windows, memory.halves), memory)
 
-    def _windows(self, size: tuple[int, int]) -> Windows:
+    def _grid(self, size: tuple[int, int]) -> Views:
         return resolve_windows(self._layout, self._inner_model, torch.empty(1, 1, *size, device="meta"))
+
+
+def _step(run: dict, timestep: Tensor) -> int:
+    """The step of a call by its noise level; the first where a node samples by itself and says no levels."""
+    levels = run.get("sample_sigmas")
+    return 0 if levels is None else Steps([float(level) for level in levels]).of(float(timestep.flatten()[0]))

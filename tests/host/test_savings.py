@@ -96,6 +96,14 @@ def test_a_rolled_grid_without_guidance(panorama, models, windows, wrap):
     assert not torch.allclose(panorama(models["eps"], windows(64, 32))[0]["samples"], ours, atol=1e-3)
 
 
+@pytest.mark.parametrize("sampler", ["euler", "dpmpp_2m", "heun"])
+def test_apply_windows_rolls_the_grid_under_a_stock_sampler(panorama, ksampler, models, windows, run_node, sampler):
+    rolled = windows(64, 32, grid="rolled")
+    applied = run_node("SyncDiffusionApplyWindows", model=models["eps"], windows=rolled)[0]
+    wanted = panorama(models["eps"], rolled, sampler_name=sampler, algorithm="host sampler")[0]["samples"]
+    close(ksampler(applied, sampler_name=sampler), wanted)
+
+
 def test_kept_cells_stay_under_savings(guided, small):
     mask = torch.zeros(1, 64, 192)
     mask[..., 96:] = 1.0
