@@ -38,6 +38,8 @@ SAVED = {
     "shrink 4": {"shrink": 4},
     "bfloat16": {"precision": "bfloat16"},
     "float16": {"precision": "float16"},
+    "span": {"span": 2.0},
+    "half": {"grid": "half overlapping"},
     "rolled": {"grid": "rolled"},
     "alternating": {"grid": "alternating"},
 }
@@ -91,6 +93,7 @@ def _explored(protocol: Protocol) -> tuple[Arm, ...]:
                 ("shrink 4", "distance at a quarter of the size"),
                 ("bfloat16", "bfloat16"),
                 ("float16", "float16"),
+                ("half", "half overlapping windows"),
                 ("rolled", "rolled windows"),
                 ("alternating", "alternating grids"),
             )
@@ -106,6 +109,9 @@ def _explored(protocol: Protocol) -> tuple[Arm, ...]:
             "rolled_light", "rolled windows, x0 reused, light decoder", savings=_both("rolled", "second pass", "light")
         ),
         alone("rolled_all", "the same, fewer steps", savings=_both("rolled", "second pass", "light", "part")),
+        alone(
+            "rolled_span", "rolled light, guided twice as long", savings=_both("rolled", "second pass", "light", "span")
+        ),
         alone("rolled_unguided", "rolled windows, no guidance", savings=SAVED["rolled"], weight=0.0),
     )
 

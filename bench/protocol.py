@@ -40,6 +40,7 @@ SAVINGS = {
     "decoder": "full decoder",
     "shrink": 1,
     "part": 1.0,
+    "span": 1.0,
     "strength": 1.0,
     "precision": "as loaded",
 }
