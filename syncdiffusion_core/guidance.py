@@ -61,9 +61,9 @@ class PerceptualGuidance:
 
     weights: the paper's w of each step, 0 where it is not guided (``GuidanceSchedule.weights``).
     batch_size: windows in one backward pass of the model; decode_batch: in one of the decoder, as many without;
-    first_pass_batch: in one pass of the model before both. max_move:
-    largest root-mean-square move of a window in state standard deviations, beyond which the move is scaled down, and
-    non-finite gradients are skipped; None for the paper's unguarded move. loss_scale: for decoders in half precision.
+    first_pass_batch: in one pass of the model before both. max_move: largest root-mean-square move of a window in state
+    standard deviations, beyond which the move is scaled down, and non-finite gradients are skipped; None for the
+    paper's unguarded move. loss_scale: for decoders in half precision.
     where: how much of the move each cell of the canvas takes, [N or 1, H, W] in [0, 1], None for all of it everywhere;
     windows in which nothing moves are left out. report: called after every guided step.
 

@@ -100,12 +100,17 @@ class Windows:
         return len(self.origins)
 
     @cached_property
-    def _index(self) -> Tensor:
-        """Cell of the canvas under each cell of each window, [V*h*w]: both maps use it."""
-        rows = torch.tensor([top for top, _ in self.origins])[:, None] + torch.arange(self.window[0])  # [V, h]
-        columns = torch.tensor([left for _, left in self.origins])[:, None] + torch.arange(self.window[1])  # [V, w]
-        index = (rows % self.canvas[0])[:, :, None] * self.canvas[1] + (columns % self.canvas[1])[:, None, :]
-        return index.flatten()
+    def _places(self) -> tuple[Tensor, Tensor]:
+        """Row [V, h, 1] and column [V, 1, w] of the canvas under each cell of each window: both maps use them."""
+        tops, lefts = torch.tensor(self.origins, dtype=torch.long).reshape(-1, 2).unbind(1)
+        rows = (tops[:, None] + torch.arange(self.window[0])) % self.canvas[0]
+        columns = (lefts[:, None] + torch.arange(self.window[1])) % self.canvas[1]
+        return rows[:, :, None], columns[:, None, :]
+
+    def _index(self, device: torch.device) -> Tensor:
+        """The same as one number of each cell, [V*h*w]."""
+        rows, columns = self._places
+        return (rows * self.canvas[1] + columns).flatten().to(device)
 
     @cached_property
     def _weight(self) -> Tensor:
@@ -152,8 +157,8 @@ class Windows:
     def project(self, canvas: Tensor) -> Tensor:
         """Crop: canvas [N, C, ..., H, W] -> views [V*N, C, ..., h, w]."""
         lead = canvas.shape[:-2]
-        flat = canvas.flatten(-2)[..., self._index.to(canvas.device)]
-        views = flat.unflatten(-1, (len(self), *self.window))  # [N, C, ..., V, h, w]
+        rows, columns = (places.to(canvas.device) for places in self._places)
+        views = canvas[..., rows, columns]  # [N, C, ..., V, h, w]
         return views.movedim(-3, 0).reshape(-1, *lead[1:], *self.window)
 
     def unproject(self, views: Tensor) -> tuple[Tensor, Tensor]:
@@ -163,7 +168,7 @@ class Windows:
         """
         dtype = torch.promote_types(views.dtype, torch.float32)
         weight = self._weight.to(views.device, dtype)
-        index = self._index.to(views.device)
+        index = self._index(views.device)
         stacked = (views.to(dtype) * weight).unflatten(0, (len(self), -1)).movedim(0, -3)  # [N, C, ..., V, h, w]
         lead = stacked.shape[:-3]
         total = torch.zeros(*lead, math.prod(self.canvas), dtype=dtype, device=views.device)
@@ -174,7 +179,7 @@ class Windows:
         """Sum of the windows' weights at every cell: [H, W]; with uniform weights, the number of windows."""
         weight = self._weight if weight is None else weight
         total = torch.zeros(math.prod(self.canvas), dtype=weight.dtype, device=weight.device)
-        total.index_add_(0, self._index.to(weight.device), weight.expand(len(self), -1, -1).flatten())
+        total.index_add_(0, self._index(weight.device), weight.expand(len(self), -1, -1).flatten())
         return total.unflatten(0, self.canvas)
 
 

@@ -6,7 +6,7 @@ from live_bytes import LiveBytes
 
 pytestmark = pytest.mark.usefixtures("living_models")
 
-SHORT, LONG = 1024, 4096  # px: two and eight batches of eight windows
+SHORT, LONG = 2048, 6144  # px: four batches of eight windows, as many as have their hints kept, and twelve
 
 
 def controlled(run_node, small, width):
