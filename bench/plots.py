@@ -10,9 +10,14 @@ from bench.arms import SINGLE, UNGUIDED
 from bench.figures import Column, Row
 from bench.frontier_tables import Frontier
 from bench.judges import INTRA_LPIPS
+from bench.shares import Share
 
 BLUE, GREY = "#2a6f97", "#777777"
-AGREE = "agree"
+KEPT = {"agree": "label agreement", INTRA_LPIPS: "second network"}
+"""What the frontier's picture shows."""
+BESIDE = {"textcoords": "offset points", "xytext": (6, 5)}
+ABOVE = {"textcoords": "offset points", "xytext": (0, 6)}
+PERCENT = "{x:.0%}"
 
 
 def plot_weights(rows: Sequence[Row], columns: Sequence[Column], path: Path) -> None:
@@ -61,38 +66,51 @@ def plot_times(rows: Sequence[Row], seconds: Mapping[str, float], path: Path) ->
 
 
 def plot_frontier(frontier: Frontier, main: Sequence[str], path: Path) -> None:
-    """Label agreement against time in MultiDiffusions, on a log axis; the main rows with their intervals.
+    """The share of the reference's gain that each row keeps against its time in MultiDiffusions, with 95 % intervals.
 
-    The others are points with numbers, named beside the picture.
+    One part for each of KEPT. Shares are of the row's own seeds, so rows of few can be compared with rows of many; the
+    main rows are named in the picture, the others have numbers, named beside it.
     """
     plt = _pyplot()
-    points = [(frontier.time(row.arm.name, UNGUIDED), row) for row in frontier.rows if AGREE in row.interval]
-    points = [(x, row) for x, row in points if x is not None]
-    if not points:
+    timed = [(frontier.time(row.arm.name, UNGUIDED), row) for row in frontier.rows]
+    timed = [(x, row) for x, row in timed if x is not None]
+    parts = [(title, [(x, row, frontier.share(row, key)) for x, row in timed]) for key, title in KEPT.items()]
+    parts = [(title, [point for point in points if point[2] is not None]) for title, points in parts]
+    if not all(points for _, points in parts):
         return
-    figure, (axis, names) = plt.subplots(1, 2, figsize=(11, 5.6), width_ratios=(3, 1))
-    others = [row.arm.title for _, row in points if row.arm.name not in main]
-    for x, row in points:
-        mean, low, high = row.interval[AGREE]
-        place = {"textcoords": "offset points", "xytext": (6, 5)}
-        if row.arm.name in main:
-            axis.errorbar(x, mean, [[mean - low], [high - mean]], marker="o", color=BLUE, capsize=3, zorder=3)
-            axis.annotate(row.arm.title, (x, mean), fontsize=9, color=BLUE, **place)
-        else:
-            axis.plot(x, mean, marker=".", color=GREY)
-            axis.annotate(f"{others.index(row.arm.title) + 1}", (x, mean), fontsize=7, color=GREY, **place)
-    key = "\n".join(f"{number}  {title}" for number, title in enumerate(others, start=1))
+    figure, (*axes, names) = plt.subplots(1, len(parts) + 1, figsize=(14, 5.6), width_ratios=(*[3] * len(parts), 1.6))
+    others = [row.arm.name for _, row in timed if row.arm.name not in main]
+    for axis, (title, points) in zip(axes, parts, strict=True):
+        for x, row, share in points:
+            number = None if row.arm.name in main else others.index(row.arm.name) + 1
+            _kept(axis, x, share, row.arm.title if number is None else f"{number}", number is None)
+        axis.plot(1, 0, marker="o", color=BLUE)
+        axis.annotate("MultiDiffusion", (1, 0), fontsize=9, color=BLUE, **BESIDE)
+        axis.axvline(1, color=GREY, linestyle="--", linewidth=1)
+        axis.axhline(1, color=GREY, linestyle="--", linewidth=1)
+        axis.set_xscale("log")
+        times = [x for x, *_ in points]
+        powers = range(math.floor(math.log2(min(times))), math.ceil(math.log2(max(times))) + 1)
+        axis.set_xticks([2.0**k for k in powers], [f"{2.0**k:g}" for k in powers])
+        axis.minorticks_off()
+        axis.yaxis.set_major_formatter(PERCENT)
+        axis.set_xlabel("time, times MultiDiffusion's")
+        axis.set_ylabel(f"gain of the reference that is kept: {title}")
+    title_of = {row.arm.name: f"{row.arm.title}, {row.count} seeds" for _, row in timed}
+    key = "\n".join(f"{number}  {title_of[name]}" for number, name in enumerate(others, start=1))
     names.text(0, 1, key, fontsize=7.5, color=GREY, verticalalignment="top", transform=names.transAxes)
     names.set_axis_off()
-    axis.axvline(1, color=GREY, linestyle="--", linewidth=1)
-    axis.set_xscale("log")
-    times = [x for x, _ in points]
-    powers = range(math.floor(math.log2(min(times))), math.ceil(math.log2(max(times))) + 1)
-    axis.set_xticks([2.0**k for k in powers], [f"{2.0**k:g}" for k in powers])
-    axis.minorticks_off()
-    axis.set_xlabel("time, times MultiDiffusion's")
-    axis.set_ylabel("windows at the majority's label ↑")
     _save(plt, figure, path)
+
+
+def _kept(axis, x: float, share: Share, name: str, is_main: bool) -> None:
+    bars = [[share.value - share.low], [share.high - share.value]]
+    style = {"capsize": 3, "zorder": 3} if is_main else {"linewidth": 0.5, "markersize": 4}
+    axis.errorbar(x, share.value, bars, marker="o", color=BLUE if is_main else GREY, **style)
+    if is_main:
+        axis.annotate(name, (x, share.high), fontsize=9, color=BLUE, ha="center", **ABOVE)
+    else:
+        axis.annotate(name, (x, share.value), fontsize=7, color=GREY, **BESIDE)
 
 
 def _weight(row: Row) -> float:

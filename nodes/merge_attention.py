@@ -18,7 +18,8 @@ class MergeWindowAttention(io.ComfyNode):
             description=(
                 "Lets the windows of a panorama look at each other: self-attention runs over the whole canvas in the "
                 "first part of the schedule (MAD). It draws them together without gradients, at about the price of "
-                "MultiDiffusion. For models with a UNet: SD 1.5, SD 2, SDXL."
+                "MultiDiffusion for a canvas of a few windows; attention grows with the square of the canvas. For "
+                "models with a UNet: SD 1.5, SD 2, SDXL."
             ),
             search_aliases=["mad", "merge attend diffuse", "shared attention", "panorama coherence", "attention patch"],
             inputs=[
@@ -34,8 +35,8 @@ class MergeWindowAttention(io.ComfyNode):
                     max=1.0,
                     step=0.01,
                     tooltip="Merge up to this part of the schedule: half is the paper's choice, less leaves windows "
-                    "more of their own, 0 is plain MultiDiffusion. All windows go into one model call, so memory "
-                    "grows with the canvas.",
+                    "more of their own, 0 is plain MultiDiffusion. All windows go into one model call: memory grows "
+                    "with the canvas, the time of attention with its square.",
                 ),
             ],
             outputs=[io.Model.Output(display_name="model", tooltip="For a SyncDiffusion sampler or Apply Windows.")],

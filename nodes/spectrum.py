@@ -27,7 +27,8 @@ class LatentSpectrum(io.ComfyNode):
                     "name",
                     default="",
                     tooltip="Keep what is measured under this name, in models/perceptual/spectra; without images, "
-                    "load what was kept. Empty keeps nothing. One for each kind of VAE: SD 1.5, SDXL, Flux.",
+                    "load what was kept; one of the same name is replaced. Empty keeps nothing. One for each kind of "
+                    "VAE: SD 1.5, SDXL, Flux.",
                 ),
                 io.Int.Input(
                     "window_size",

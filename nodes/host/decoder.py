@@ -5,6 +5,7 @@ differentiable. x0 is [R, C, h, w] or, of a video model, [R, C, 1, h, w].
 """
 
 import copy
+import logging
 from enum import Enum
 
 import comfy.model_management
@@ -15,8 +16,9 @@ from comfy.model_patcher import ModelPatcher
 from torch import Tensor
 
 from .gradients import differentiable_call, differentiable_copy
-from .light_decoders import has_light_decoder, light_vae
+from .light_decoders import FOLDER, has_light_decoder, light_vae
 from .precision import Precision, check_precision, computing_in
+from .progress import say
 from .recompute import recomputing
 
 POOLED = 2
@@ -110,8 +112,7 @@ def make_decoder(
     look: Look, vae: object, inner_model: object, precision: Precision = Precision.AS_LOADED
 ) -> HostDecoder:
     """The decoder of a look; ValueError with a remedy where the model has no light one."""
-    if look is Look.CHEAPEST:
-        look = cheapest(inner_model.latent_format)
+    look = resolved_look(look, inner_model.latent_format)
     if look is Look.FULL:
         return HostDecoder(vae, inner_model, precision)
     if look is Look.POOLED:
@@ -119,11 +120,21 @@ def make_decoder(
     return HostDecoder(light_vae(inner_model.latent_format), None, precision)
 
 
-def cheapest(latent_format: object) -> Look:
-    """There is nothing to save where latents are pictures."""
+def resolved_look(look: Look, latent_format: object) -> Look:
+    """What a look means for latents of a format; there is nothing to save where they are pictures."""
+    if look is not Look.CHEAPEST:
+        return look
     if works_on_pixels(latent_format):
         return Look.FULL
     return Look.LIGHT if has_light_decoder(latent_format) else Look.POOLED
+
+
+def say_look(look: Look, latent_format: object) -> None:
+    """Tell the user, under the node and in the log, where a look falls back to a coarser one."""
+    if look is Look.CHEAPEST and resolved_look(look, latent_format) is Look.POOLED:
+        line = f"decoder: pooled latents, because models/{FOLDER} holds no light decoder (TAESD) of this model"
+        logging.info("SyncDiffusion: %s", line)
+        say(line)
 
 
 def works_on_pixels(latent_format: object) -> bool:

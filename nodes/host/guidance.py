@@ -43,6 +43,14 @@ class GuidanceSettings:
     spectrum: Spectrum | None = None
     spectrum_source: SpectrumSource = SpectrumSource.NATURAL
 
+    def describe(self) -> str:
+        """One line for people: what the widgets and the savings come to together."""
+        schedule, weight = self.savings.over(self.schedule), self.savings.strength * self.schedule.weight
+        return (
+            f"weight {weight:g} from {schedule.start:.0%} to {schedule.end:.0%} of the schedule; "
+            f"{self.gradient.value}; {self.savings.look.value}; windows {self.savings.grid.value}"
+        )
+
 
 class HostGuidance:
     """The core's guidance from inside the host: outside inference mode, on tensors that autograd may save.

@@ -16,7 +16,7 @@ from comfy.patcher_extension import WrappersMP
 from ...syncdiffusion_core.batching import WindowBatches
 from ...syncdiffusion_core.pullbacks import Gradient
 from .attention_merging import check_batch, merging_of
-from .decoder import POOLED, Look, cheapest
+from .decoder import POOLED, Look, resolved_look
 from .guidance import GuidanceSettings, missing_backward
 from .progress import say
 from .recompute import blocks_of
@@ -142,7 +142,7 @@ def _saved(model: object, cells: int) -> float:
 def _decoding(guidance: GuidanceSettings, latent_format: object, row_shape: tuple[int, ...]) -> float:
     """Bytes of activations that a backward pass through the decoder and the perceptual network keeps, one picture."""
     vae, savings = guidance.vae, guidance.savings
-    look = cheapest(latent_format) if savings.look is Look.CHEAPEST else savings.look
+    look = resolved_look(savings.look, latent_format)
     height, width = (-(-side // POOLED) if look is Look.POOLED else side for side in row_shape[-2:])
     pixels = height * width * (vae.spacial_compression_decode() if vae else 1) ** 2
     perceptual = SAVED_BY_PERCEPTUAL * pixels / savings.shrink**2

@@ -22,7 +22,7 @@ from ...syncdiffusion_core.views.windows import Grid
 from .bootstrapping import marked
 from .checks import check_guidance
 from .conditioning import encode_for_windows, entries_of, models_and_conds, refuse_context_windows
-from .decoder import HostDecoder, make_decoder, pixel_space_vae
+from .decoder import HostDecoder, make_decoder, pixel_space_vae, say_look
 from .denoiser import HostDenoiser
 from .guidance import HostGuidance, missing_backward, say_forward_only
 from .kept import KeptWindows, free_cells
@@ -164,6 +164,7 @@ class _Run:
             return None
         savings, reference = settings.savings, self.plan.algorithm is Algorithm.REFERENCE
         decoder = make_decoder(savings.look, settings.vae or pixel_space_vae(), self.inner_model, savings.precision)
+        say_look(savings.look, self.inner_model.latent_format)
         decoder.recompute = self.memory.recompute_decoder
         load_together([self.patcher, decoder.patcher, settings.perceptual.patcher], self.memory.reserved)
         guidance = PerceptualGuidance(

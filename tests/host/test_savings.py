@@ -64,6 +64,46 @@ def test_a_preset_chooses_the_gradient_and_a_user_another(guidance):
     assert guidance(preset="fast", gradient="forward only").gradient.value == "forward only"
 
 
+@pytest.fixture
+def said(guidance, run_node, monkeypatch, module_of):
+    """said(**inputs of the guidance) -> the lines under its node."""
+    lines = []
+    monkeypatch.setattr(module_of("guidance"), "say", lines.append)
+
+    def run(own_savings=False, **inputs):
+        saved = {"savings": run_node("SyncDiffusionSavings")[0]} if own_savings else {}
+        guidance(**inputs, **saved)
+        return lines.pop().splitlines()
+
+    return run
+
+
+def test_the_guidance_says_what_the_choices_come_to(said):
+    [line] = said(preset="fast", weight=20.0, end_percent=0.2)
+    assert line.startswith("weight 30 from 0% to 40% of the schedule; image prior (Wiener); light decoder")
+    assert line.endswith("windows rolled")
+    [line] = said(weight=20.0, end_percent=0.2)
+    assert line == "weight 20 from 0% to 20% of the schedule; through the model; full decoder; windows as tiled"
+
+
+@pytest.mark.parametrize(
+    ("inputs", "remark"),
+    [
+        ({"preset": "fast", "own_savings": True}, "preset: 'fast' is not used, because savings are connected"),
+        ({"preset": "fast", "gradient": "through the model"}, "choose 'as the preset says'"),
+        ({"prior": "from this picture (online)"}, "spectrum: not used by the gradient 'through the model'"),
+    ],
+)
+def test_the_guidance_says_what_goes_unused_or_unmeasured(said, inputs, remark):
+    _, line = said(**inputs)
+    assert remark in line
+
+
+@pytest.mark.parametrize("inputs", [{"preset": "balanced"}, {"gradient": "forward only"}, {"own_savings": True}])
+def test_choices_that_agree_need_no_remark(said, inputs):
+    assert len(said(**inputs)) == 1
+
+
 @pytest.mark.parametrize(
     "savings", [{"grid": "rolled"}, {"windows_guided": ROTATING}, {"part": 0.5}, {"shrink": 2}, {"strength": 2.0}]
 )
