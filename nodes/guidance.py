@@ -143,10 +143,11 @@ class PerceptualSyncGuidance(io.ComfyNode):
                     default=Preset.REFERENCE,
                     optional=True,
                     tooltip="How much of the paper's work is done. reference: all of it (not the sampler's algorithm "
-                    "of that name). balanced, fast: one model pass, a light decoder, the image prior's gradient, 1.5 "
-                    "times the weight up to twice the end_percent, on windows half apart, or side by side and "
-                    "elsewhere at each step, whatever the stride. On the demo model on a CPU they kept the coherence "
-                    "for 0.66 and 0.41 of the time of MultiDiffusion with windows a quarter apart.",
+                    "of that name). balanced, fast: one model pass, a light decoder, the image prior's gradient, 1.2 "
+                    "or 1.5 times the weight up to twice the end_percent, on windows half apart, or side by side and "
+                    "elsewhere at each step, unless the Window Tiler has a grid of its own. On the demo model on a "
+                    "CPU they kept the coherence for 0.66 and 0.41 of the time of MultiDiffusion with windows a "
+                    "quarter apart.",
                 ),
                 io.Combo.Input(
                     "prior",

@@ -3,7 +3,7 @@
 from comfy_api.latest import io
 
 from .host.progress import say
-from .host.spectra import keep_spectrum, kept_spectrum, measure_spectrum, stored_spectrum
+from .host.spectra import keep_spectrum, kept_spectrum, measure_spectrum
 from .sockets import CATEGORY, Spectrum
 
 
@@ -64,12 +64,11 @@ class LatentSpectrum(io.ComfyNode):
 
     @classmethod
     def fingerprint_inputs(cls, name, window_size, images=None, model=None, vae=None):
-        """A file that was measured anew under the same name is another spectrum."""
+        """What is kept under the name: another measurement is another spectrum, the same one again is not."""
         try:
-            file = stored_spectrum(name)
+            return name, repr(kept_spectrum(name))
         except ValueError:
             return name
-        return name, file.stat().st_mtime_ns
 
     @classmethod
     def execute(cls, name, window_size, images=None, model=None, vae=None) -> io.NodeOutput:

@@ -35,13 +35,19 @@ class MergedTokens:
         self._weight = window_weight(windows.blend, *layer).flatten().repeat(len(windows))  # [V*h*w]
         self._count, self._n_views, self._n_samples = len(found), len(windows), n_samples
 
+    def _on(self, device: torch.device) -> None:
+        """Move the maps once: every layer of every step asks for them."""
+        if self._index.device != device:
+            self._index, self._weight = self._index.to(device), self._weight.to(device)
+
     def merge(self, tokens: Tensor) -> Tensor:
         """Of the windows [K*V*N, h*w, C], K branches and N samples -> of the canvas [K*N, T, C].
 
         Sums are kept in float32 at least.
         """
         dtype = torch.promote_types(tokens.dtype, torch.float32)
-        index, weight = self._index.to(tokens.device), self._weight.to(tokens.device, dtype)
+        self._on(tokens.device)
+        index, weight = self._index, self._weight.to(dtype)
         stacked = tokens.unflatten(0, (-1, self._n_views, self._n_samples)).transpose(1, 2).flatten(2, 3).flatten(0, 1)
         total = torch.zeros(len(stacked), self._count, tokens.shape[-1], dtype=dtype, device=tokens.device)
         total.index_add_(1, index, stacked.to(dtype) * weight[:, None])
@@ -50,7 +56,8 @@ class MergedTokens:
 
     def split(self, tokens: Tensor) -> Tensor:
         """Of the canvas [K*N, T, C] -> of the windows [K*V*N, h*w, C]."""
-        rows = tokens[:, self._index.to(tokens.device)].unflatten(1, (self._n_views, -1))  # [K*N, V, h*w, C]
+        self._on(tokens.device)
+        rows = tokens[:, self._index].unflatten(1, (self._n_views, -1))  # [K*N, V, h*w, C]
         return rows.unflatten(0, (-1, self._n_samples)).transpose(1, 2).flatten(0, 2)
 
 

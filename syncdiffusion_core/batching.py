@@ -23,7 +23,8 @@ class WindowBatches:
 
     size: views in a batch, now; it only ever falls. is_out_of_memory: tells such errors from all others, which pass.
     on_shrink: called with the new size before the batch is done again, when nothing holds the failed one's tensors:
-    the place to empty caches and to tell the user.
+    the place to empty caches and to tell the user. smallest: views that have to stay together; remedy: what the error
+    says when these do not fit.
     """
 
     def __init__(
@@ -31,11 +32,14 @@ class WindowBatches:
         size: int,
         is_out_of_memory: Callable[[Exception], bool] = is_torch_out_of_memory,
         on_shrink: Callable[[int], None] | None = None,
+        smallest: int = 1,
+        remedy: str = ALONE,
     ) -> None:
         if size < 1:
             raise ValueError(f"windows per batch must be at least 1, got {size}")
         self.size = size
         self._is_out_of_memory, self._on_shrink = is_out_of_memory, on_shrink
+        self._smallest, self._remedy = smallest, remedy
 
     @classmethod
     def of(cls, size: "int | WindowBatches") -> "WindowBatches":
@@ -68,11 +72,11 @@ class WindowBatches:
         except Exception as error:
             if not self._is_out_of_memory(error):
                 raise
-            if len(batch) == 1:
-                error.args = (f"{error}\n{ALONE}",)
+            if len(batch) <= self._smallest:
+                error.args = (f"{error}\n{self._remedy}",)
                 raise
         # Only here is the error gone, and with its traceback the frames that held the batch's tensors.
-        self.size = len(batch) // 2
+        self.size = max(len(batch) // 2, self._smallest)
         if self._on_shrink is not None:
             self._on_shrink(self.size)
         return None

@@ -31,7 +31,7 @@ class GuidanceTrace:
     """What one guided step did.
 
     loss: distance of each window to its anchor before the move, 0 for the anchor, [V, N]. move: root-mean-square
-    move of each window in standard deviations of the state, [V, N].
+    move of each window in standard deviations of the state, [V, N]. Of the V windows of the step that may move.
     """
 
     step: int
@@ -127,7 +127,7 @@ class PerceptualGuidance:
             move = move * where.to(move).reshape(*where.shape[:2], *[1] * (move.ndim - 4), *where.shape[-2:])
         if self.report is not None:
             size = _row_rms(move) / process.state_scale(sigma)
-            self.report(GuidanceTrace(step, sigma, self.weights[step], losses, size))
+            self.report(GuidanceTrace(step, sigma, self.weights[step], losses[guided], size[guided]))
         moved = x + self._spread(view_set, move.flatten(0, 1), guided)
         return moved, None if self._evaluates_again else x0.flatten(0, 1)
 
@@ -145,11 +145,17 @@ class PerceptualGuidance:
         """The windows whose turn it is and in which anything may move."""
         views: Sequence[int] = range(len(view_set))
         if self.guided is Guided.ROTATING:
-            views = view_set.apart(sum(weight != 0 for weight in self.weights[:step]))
+            views = self._turn(view_set, sum(weight != 0 for weight in self.weights[:step]))
         if where is None:
             return list(views)
         free = where.flatten(1).any(dim=1).tolist()
         return [view for view in views if free[view]]
+
+    def _turn(self, view_set: ViewSet, number: int) -> Sequence[int]:
+        """The windows of a turn; one in which only the anchor would move, which never does, is passed over."""
+        turns = [view_set.apart(turn) for turn in range(len(view_set))]
+        turns = [views for views in turns if {*views} != {self.anchor.window(view_set)}]
+        return turns[number % len(turns)] if turns else ()
 
     def _first_pass(self, run: "_Step", guided: Sequence[int]) -> Tensor:
         """Clean predictions [V, N, C, …, h, w] of the windows that are looked at; of all, where they are the step's.

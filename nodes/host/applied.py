@@ -24,6 +24,7 @@ RUN = "syncdiffusion_run"
 
 
 class _Run(NamedTuple):
+    grid: Views
     slicer: Slicer
     batches: WindowBatches
     memory: WindowMemory
@@ -75,13 +76,12 @@ class _Applied:
         if KEY in run:
             return executor(model, conds, x_in, timestep, model_options)  # a window of our own sampler
         refuse_context_windows(model_options)
-        grid = self._grid(x_in.shape[-2:])
-        if len(grid.every) == 1 and not any(marked(entries or ()) for entries in conds):
+        # No run is known where a node samples past the guider.
+        kept = run.get(RUN) or self._run(model.current_patcher, self._grid(x_in.shape[-2:]), x_in.shape)
+        if len(kept.grid.every) == 1 and not any(marked(entries or ()) for entries in conds):
             return executor(model, conds, x_in, timestep, model_options)
         refuse_stateful_model(model_options)
-        # No run is known where a node samples past the guider.
-        kept = run.get(RUN) or self._run(model.current_patcher, grid, x_in.shape)
-        windows, n = grid.at(_step(run, timestep)), x_in.shape[0]
+        windows, n = kept.grid.at(_step(run, timestep)), x_in.shape[0]
         views = windows.project(x_in).unflatten(0, (-1, n))  # [V, N, C, …, h, w]
 
         def predictions(indices: tuple[int, ...]) -> list[Tensor]:
@@ -101,7 +101,7 @@ class _Applied:
         slicer = make_slicer(self._layout, grid.every, self._inner_model, seed)
         row_shape = (*shape[1:-2], *grid.every.window)
         memory = window_memory(patcher, row_shape, shape[0], grid.largest, self._per_batch)
-        return _Run(slicer, window_batches(memory.windows, memory.halves), memory)
+        return _Run(grid, slicer, window_batches(memory.windows, memory.halves), memory)
 
     def _grid(self, size: tuple[int, int]) -> Views:
         return resolve_windows(self._layout, self._inner_model, torch.empty(1, 1, *size, device="meta"))
@@ -110,4 +110,4 @@ class _Applied:
 def _step(run: dict, timestep: Tensor) -> int:
     """The step of a call by its noise level; the first where a node samples by itself and says no levels."""
     levels = run.get("sample_sigmas")
-    return 0 if levels is None else Steps([float(level) for level in levels]).of(float(timestep.flatten()[0]))
+    return 0 if levels is None else Steps(levels.tolist()).of(float(timestep.flatten()[0]))

@@ -10,7 +10,7 @@ from torch import Tensor
 from ...syncdiffusion_core.attention_merging import MergedTokens, covers
 from ...syncdiffusion_core.denoiser import Rows
 from ...syncdiffusion_core.views.windows import Windows
-from .tags import ALONE, KEY, WINDOWS
+from .tags import ALONE, KEY, MAPS, WINDOWS
 
 NODE = "Merge Window Attention"
 CALL = "syncdiffusion_merging"
@@ -78,7 +78,7 @@ class AttentionMerging:
 
 
 class _Call(NamedTuple):
-    """One call of the model: its windows, its samples, and the maps of the layers seen so far."""
+    """Calls of the model with the same windows: these, their samples, and the maps of the layers seen so far."""
 
     windows: Windows
     n_samples: int
@@ -152,7 +152,14 @@ def _call(x: Tensor, options: dict) -> _Call | None:
     if WINDOWS not in options:
         return None  # the samplers cut no conditioning for one window over the canvas
     run: Windows = options[WINDOWS]
-    windows = run.subset(rows.distinct_views)
+    key, kept = (rows, x.shape), options[MAPS]
+    if key not in kept:  # those of the last call serve the next one, unless windows have moved
+        kept.clear()
+        kept[key] = _checked_call(x, rows, run.subset(rows.distinct_views))
+    return kept[key]
+
+
+def _checked_call(x: Tensor, rows: Rows, windows: Windows) -> _Call | None:
     if not covers(windows) or x.shape[0] % len(rows) or x.shape[-2:] != windows.window:
         raise ValueError(
             f"model: {NODE} needs all windows of the canvas in one model call, and this one holds {len(windows)} that "

@@ -5,8 +5,10 @@ from dataclasses import replace
 import torch
 
 from ...syncdiffusion_core.anchors import AnchorKind
+from ...syncdiffusion_core.perceptual.resized import SMALLEST_PX
+from ...syncdiffusion_core.pullbacks import Gradient
 from ...syncdiffusion_core.views.windows import Grid, WindowLayout
-from .decoder import works_on_pixels
+from .decoder import POOLED, Look, resolved_look, works_on_pixels
 from .guidance import GuidanceSettings
 from .layout import resolve_windows
 
@@ -43,7 +45,11 @@ def check_guidance(settings: GuidanceSettings, model: object, layout: WindowLayo
             "one frame, or disconnect guidance to sample through windows without it"
         )
     batch = canvas.shape[0]
-    _check_vae(settings.vae, model.get_model_object("latent_format"))
+    latent_format = model.get_model_object("latent_format")
+    _check_vae(settings.vae, latent_format)
+    _check_shrink(settings, latent_format, layout)
+    if settings.spectrum is not None and settings.gradient is Gradient.IMAGE_PRIOR:
+        settings.spectrum.check_channels(latent_format.latent_channels)
     settings.anchor.window(resolve_windows(replace(layout, grid=Grid.TILED), model.model, canvas))
     image = settings.anchor.image
     if settings.anchor.kind is AnchorKind.IMAGE and image.shape[0] not in (1, batch):
@@ -54,6 +60,18 @@ def check_guidance(settings: GuidanceSettings, model: object, layout: WindowLayo
         raise ValueError(
             f"guidance: its mask is a batch of {settings.mask.shape[0]} for {batch} panoramas; give one mask, or one "
             "for each"
+        )
+
+
+def _check_shrink(settings: GuidanceSettings, latent_format: object, layout: WindowLayout) -> None:
+    savings = settings.savings
+    pooled = POOLED if resolved_look(savings.look, latent_format) is Look.POOLED else 1
+    side = min(layout.window_width_px, layout.window_height_px) // pooled
+    if savings.shrink > 1 and side // savings.shrink < SMALLEST_PX:
+        raise ValueError(
+            f"shrink: {savings.shrink} leaves {side // savings.shrink} px of the {side} px of a window that guidance "
+            f"looks at, and perceptual networks need {SMALLEST_PX}; choose {max(side // SMALLEST_PX, 1)} at most, or "
+            "larger windows"
         )
 
 

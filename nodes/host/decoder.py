@@ -57,13 +57,6 @@ class HostDecoder:
         """What its convolutions compute in; float16 wants the loss scaled."""
         return self.precision.dtype(self.vae.vae_dtype)
 
-    def memory_used(self, shape: tuple[int, ...]) -> float:
-        """Bytes that one decode of latents of this shape takes without a gradient, by the host's estimate.
-
-        Counted in the type of the weights: autocast saves up to 45 % of it (measured), less where norms stay float32.
-        """
-        return self.vae.memory_used_decode(shape, self.vae.vae_dtype)
-
     def picture_size(self, width_px: int, height_px: int) -> tuple[int, int]:
         """Width and height of the picture that it makes of a window of that size."""
         return width_px, height_px
@@ -93,9 +86,6 @@ class HostDecoder:
 
 class PooledDecoder(HostDecoder):
     """The same of x0 averaged over 2x2 cells: a quarter of the pixels, and of the work."""
-
-    def memory_used(self, shape: tuple[int, ...]) -> float:
-        return super().memory_used((*shape[:-2], *(-(-side // POOLED) for side in shape[-2:])))
 
     def picture_size(self, width_px: int, height_px: int) -> tuple[int, int]:
         cell = self.inner_model.latent_format.spacial_downscale_ratio

@@ -21,28 +21,21 @@ from ...demo.light_decoder import load_light_decoder
 
 FOLDER = "vae_approx"
 REMEDY = "choose 'full decoder' or 'pooled latent'"
-TAESD_NUMBERS, DEMO_NUMBERS = 256, 16
-"""Activations a pixel held at once: four layers of 64 at the picture's size; some of 64 at an 8th and 48 at a 4th."""
 
 
 @dataclass(frozen=True)
 class LightVae:
-    """What decoding asks of the host's VAE, of a network that is none. numbers: activations held a pixel."""
+    """What decoding asks of the host's VAE, of a network that is none."""
 
     first_stage_model: nn.Module
     patcher: ModelPatcher
     process_output: Callable[[Tensor], Tensor]
-    numbers: int
     vae_dtype: torch.dtype = torch.float32
     latent_dim: int = 2
 
     @property
     def device(self) -> torch.device:
         return self.patcher.load_device
-
-    def memory_used_decode(self, shape: tuple[int, ...], dtype: torch.dtype) -> float:
-        """Bytes of one decode of latents [N, C, …, h, w], 8 px a cell."""
-        return shape[0] * shape[-2] * shape[-1] * 64 * self.numbers * dtype.itemsize
 
 
 def light_vae(latent_format: object) -> comfy.sd.VAE | LightVae:
@@ -85,9 +78,7 @@ def _file(name: str) -> str:
 
 def _image_vae(path: str, channels: int) -> LightVae:
     """TAESD as the host's previews make it: its own scale stays 1, so it takes latents in the model's."""
-    return _light(
-        TAESD(None, path, latent_channels=channels), lambda image: ((image + 1) / 2).clamp(0, 1), TAESD_NUMBERS
-    )
+    return _light(TAESD(None, path, latent_channels=channels), lambda image: ((image + 1) / 2).clamp(0, 1))
 
 
 def _video_vae(path: str) -> comfy.sd.VAE:
@@ -101,13 +92,13 @@ def _video_vae(path: str) -> comfy.sd.VAE:
 def _demo_vae(path: Path) -> LightVae:
     if not path.exists():
         raise ValueError(f"{path.name} is missing from the pack's demo/weights folder; install the pack again")
-    return _light(load_light_decoder(path), lambda image: image, DEMO_NUMBERS)
+    return _light(load_light_decoder(path), lambda image: image)
 
 
-def _light(network: nn.Module, process_output: Callable[[Tensor], Tensor], numbers: int) -> LightVae:
+def _light(network: nn.Module, process_output: Callable[[Tensor], Tensor]) -> LightVae:
     patcher = ModelPatcher(
         network.eval().requires_grad_(False),
         load_device=comfy.model_management.vae_device(),
         offload_device=comfy.model_management.vae_offload_device(),
     )
-    return LightVae(network, patcher, process_output, numbers)
+    return LightVae(network, patcher, process_output)

@@ -15,7 +15,7 @@ from comfy.patcher_extension import WrappersMP
 
 from ...syncdiffusion_core.batching import WindowBatches
 from ...syncdiffusion_core.pullbacks import Gradient
-from .attention_merging import check_batch, merging_of
+from .attention_merging import NODE, check_batch, merging_of
 from .decoder import POOLED, Look, resolved_look
 from .guidance import GuidanceSettings, missing_backward
 from .progress import say
@@ -37,6 +37,10 @@ SAVED_BY_TRANSFORMER = 0.34  # for each block
 RECOMPUTED = 0.25  # part of them that is alive at once when blocks are recomputed
 SAVED_BY_DECODER = 2.7  # in the host's estimates of decoding one picture
 LIGHT = 0.3  # of them, in a light decoder
+TOGETHER = (
+    f"{NODE} needs all windows in one call, and they do not fit in memory. Take larger strides or windows, a smaller "
+    "canvas, close other programs that hold memory, or remove that node."
+)
 SAVED_BY_PERCEPTUAL = 2400  # bytes a pixel: VGG-16 to relu5_3 in float32
 
 
@@ -165,7 +169,9 @@ def _room(patcher: object, beside: list) -> float:
 
 def window_batches(size: int, halves: bool = True) -> WindowBatches:
     """Batches of one run, of this many windows until the host's device runs out of memory; for good without halves."""
-    return WindowBatches(size, comfy.model_management.is_oom if halves else lambda error: False, _make_room)
+    if halves:
+        return WindowBatches(size, comfy.model_management.is_oom, _make_room)
+    return WindowBatches(size, comfy.model_management.is_oom, _make_room, size, TOGETHER)
 
 
 def _make_room(size: int) -> None:

@@ -88,10 +88,11 @@ def refuse_unmovable(plan: Plan) -> None:
             f"guidance: '{plan.algorithm.value}' is the paper's to the letter and leaves nothing out; choose the "
             f"preset '{Preset.REFERENCE.value}' without savings, or the algorithm '{Algorithm.AUTOMATIC.value}'"
         )
-    if plan.algorithm is Algorithm.SEQUENTIAL and plan.windows.grid is not Grid.TILED:
+    if plan.algorithm in LOOPS and plan.windows.grid is not Grid.TILED:
         raise ValueError(
-            f"windows: '{plan.algorithm.value}' makes each window once, and these stand elsewhere at every step; "
-            f"choose the grid '{Grid.TILED.value}' in the Window Tiler or the algorithm '{Algorithm.AUTOMATIC.value}'"
+            f"windows: '{plan.algorithm.value}' is defined for windows that stay where the Window Tiler puts them, not "
+            f"for the grid '{plan.windows.grid.value}'; choose '{Grid.TILED.value}' in the Window Tiler or the "
+            f"algorithm '{Algorithm.AUTOMATIC.value}'"
         )
     if plan.algorithm is Algorithm.SEQUENTIAL and guided:
         raise ValueError(

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 LONGEST = 512
@@ -36,11 +36,9 @@ class Previews:
 
 def shrunken(canvas: Tensor) -> Tensor:
     """A canvas [N, C, …, H, W] of at most LONGEST cells a side, by the mean of areas; itself where it is no longer."""
-    height, width = canvas.shape[-2:]
-    factor = -(-max(height, width) // LONGEST)
+    factor = -(-max(canvas.shape[-2:]) // LONGEST)
     if factor == 1:
         return canvas
-    size = (max(height // factor, 1), max(width // factor, 1))
-    flat = canvas.flatten(0, -3)[None]  # [1, N*C*…, H, W]
-    small = torch.nn.functional.interpolate(flat, size=size, mode="area")[0]
+    # Not interpolate(mode="area"): Apple's GPUs have no adaptive pooling to sizes that do not divide.
+    small = F.avg_pool2d(canvas.flatten(0, -3), factor, ceil_mode=True)  # [N*C*…, h, w]
     return small.unflatten(0, canvas.shape[:-2])

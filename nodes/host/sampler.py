@@ -19,6 +19,7 @@ from ...syncdiffusion_core.pullbacks import Gradient
 from ...syncdiffusion_core.sampling import sample
 from ...syncdiffusion_core.schedule import Clock, concentrate
 from ...syncdiffusion_core.views.windows import Grid
+from .attention_merging import merging_of
 from .bootstrapping import marked
 from .checks import check_guidance
 from .conditioning import encode_for_windows, entries_of, models_and_conds, refuse_context_windows
@@ -59,7 +60,7 @@ class _Run:
         self.patcher, self.inner_model = self.guider.model_patcher, self.guider.inner_model
         self.sigma_tensor, self.sigmas = sigmas, [float(s) for s in sigmas]
         self.n_samples = x.shape[0]
-        self.grid = resolve_windows(plan.windows, self.inner_model, x)
+        self.grid = resolve_windows(plan.windows, self.inner_model, x).later(plan.first_step)
         self.windows = self.grid.every
         if plan.guidance is not None:
             check_guidance(plan.guidance, self.patcher, plan.windows, x)
@@ -163,6 +164,7 @@ class _Run:
         if settings is None or not any(weights):
             return None
         savings, reference = settings.savings, self.plan.algorithm is Algorithm.REFERENCE
+        merged = merging_of(self.patcher.model_options.get("transformer_options", {})) is not None
         decoder = make_decoder(savings.look, settings.vae or pixel_space_vae(), self.inner_model, savings.precision)
         say_look(savings.look, self.inner_model.latent_format)
         decoder.recompute = self.memory.recompute_decoder
@@ -175,12 +177,12 @@ class _Run:
             gradient=self._gradient(settings.gradient),
             batch_size=window_batches(self.memory.pulled or self.memory.windows),
             decode_batch=window_batches(self.memory.decoded),
-            first_pass_batch=self.batches,
+            first_pass_batch=window_batches(self.memory.windows) if merged else self.batches,
             max_move=None if reference else settings.max_move,
             loss_scale=LossScale() if decoder.dtype == torch.float16 else None,
             where=self._where(settings.mask),
             guided=savings.guided,
-            second_pass=savings.second_pass,
+            second_pass=savings.second_pass or merged,  # guidance looks at windows alone, and the step is merged
             spectrum=settings.spectrum,
             spectrum_source=settings.spectrum_source,
             report=partial(_report, self.plan.on_trace),

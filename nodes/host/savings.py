@@ -23,11 +23,11 @@ class Preset(str, Enum):
 class Savings:
     """The paper's algorithm, and what is left out of it.
 
-    grid: where windows stand, TILED for as the Window Tiler says. guided, second_pass: see PerceptualGuidance. look,
-    precision: how windows are decoded for guidance. shrink: side of the square of pixels that the perceptual network
-    sees as one. part: of the guided steps, the first of which then carry the weight of all (``concentrate``), in
-    (0, 1]. span: factor on how long guidance lasts, above 0, to the end of the schedule at most. strength: factor on
-    the weight. gradient: for users who choose none.
+    grid: where windows stand, unless the Window Tiler says more than TILED. guided, second_pass: see
+    PerceptualGuidance. look, precision: how windows are decoded for guidance. shrink: side of the square of pixels that
+    the perceptual network sees as one. part: of the guided steps, the first of which then carry the weight of all
+    (``concentrate``), in (0, 1]. span: factor on how long guidance lasts, above 0, to the end of the schedule at most.
+    strength: factor on the weight. gradient: for users who choose none.
     """
 
     grid: Grid = Grid.TILED
@@ -47,13 +47,13 @@ class Savings:
         return replace(schedule, end=min(end, 1.0))
 
     def on(self, layout: WindowLayout) -> WindowLayout:
-        """The windows of a user's Window Tiler under these savings."""
-        return layout if self.grid is Grid.TILED else replace(layout, grid=self.grid)
+        """The windows of a user's Window Tiler under these savings; a grid that is chosen there stays."""
+        return replace(layout, grid=self.grid) if layout.grid is Grid.TILED else layout
 
 
-_ONE_PASS = Savings(second_pass=False, look=Look.CHEAPEST, span=2.0, strength=1.5, gradient=Gradient.IMAGE_PRIOR)
+_ONE_PASS = Savings(second_pass=False, look=Look.CHEAPEST, span=2.0, gradient=Gradient.IMAGE_PRIOR)
 PRESETS = {
     Preset.REFERENCE: Savings(),
-    Preset.BALANCED: replace(_ONE_PASS, grid=Grid.HALF),
-    Preset.FAST: replace(_ONE_PASS, grid=Grid.ROLLED),
+    Preset.BALANCED: replace(_ONE_PASS, grid=Grid.HALF, strength=1.2),
+    Preset.FAST: replace(_ONE_PASS, grid=Grid.ROLLED, strength=1.5),
 }

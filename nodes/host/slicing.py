@@ -21,7 +21,7 @@ from .control import HintSlices
 from .gligen import DifferentiableGligen
 from .pictures import refuse_pictures
 from .positions import Places
-from .tags import KEY, WINDOWS, cut, image_scale, tagged
+from .tags import KEY, MAPS, WINDOWS, cut, image_scale, tagged
 
 OTHER_SCALES = ("effnet", "lq_latent")
 """The host's names of pictures that a model stretches over whatever it is shown: Stable Cascade's, PiD's."""
@@ -42,6 +42,7 @@ class Slicer:
         self._bootstrapping = Bootstrapping(windows, seed)
         self._checked = len(windows) == 1
         self._shown: dict[int, tuple[Tensor, dict[int, bool]]] = {}
+        self._maps: dict[tuple, object] = {}
 
     def calc_cond_batch(
         self, execute: Callable, model: object, conds: Conds, x_in: Tensor, timestep: Tensor, model_options: dict
@@ -78,7 +79,7 @@ class Slicer:
     def _options(self, model_options: dict, rows: Rows) -> dict:
         options = tagged(model_options, rows)
         run = options["transformer_options"]
-        run[WINDOWS] = self._windows
+        run[WINDOWS], run[MAPS] = self._windows, self._maps
         if self._whereabouts is not None:
             run["rope_options"] = self._whereabouts.rope_options(rows.views[0], run.get("rope_options"))
         return options

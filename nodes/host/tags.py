@@ -10,6 +10,8 @@ KEY = "syncdiffusion"
 """Of our wrappers, and of the entry in ``transformer_options`` that says which windows a batch holds."""
 WINDOWS = "syncdiffusion_windows"
 """Of the entry that holds the windows themselves: all of a run, among which the rows name theirs."""
+MAPS = "syncdiffusion_maps"
+"""Of the entry that holds what merged attention keeps from call to call of a run."""
 ALONE = "syncdiffusion_alone"
 """Of the entry that says that a call is guidance's own: each window counts by itself, whatever else is in the batch."""
 

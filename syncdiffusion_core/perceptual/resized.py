@@ -10,7 +10,7 @@ SMALLEST_PX = 32
 
 
 class Resized:
-    """A PerceptualDistance of pictures averaged over factor x factor pixels. Sides are rounded down.
+    """A PerceptualDistance of pictures averaged over factor x factor pixels, a rest at the far edges left out.
 
     The constant is the network's own. LPIPS is a spatial mean, so the scale of the loss does not follow the number of
     places; and averaging spreads a small pixel's gradient evenly over the factor^2 pixels that it came from, each of
@@ -44,4 +44,4 @@ class Resized:
                 f"factor {self._factor} leaves {width}x{height} px of a picture of {image.shape[-1]}x{image.shape[-2]} "
                 f"px, and perceptual networks need {SMALLEST_PX}; choose a smaller factor or larger windows"
             )
-        return F.interpolate(image, size=(height, width), mode="area")
+        return F.avg_pool2d(image, self._factor)

@@ -18,16 +18,20 @@ class MovingWindows:
     """Windows of which each step sees others.
 
     every: all windows of a run, by whose numbers conditioning knows them. steps: numbers of the windows of each
-    step; later steps begin again.
+    step; later steps begin again. first: the step that the run begins with.
     """
 
-    def __init__(self, every: Windows, steps: Sequence[Sequence[int]]) -> None:
-        self.every = every
+    def __init__(self, every: Windows, steps: Sequence[Sequence[int]], first: int = 0) -> None:
+        self.every, self._numbers, self._first = every, steps, first
         self._steps = [every.subset(step) for step in steps]
 
     def at(self, step: int) -> Windows:
-        """The windows of one step."""
-        return self._steps[step % len(self._steps)]
+        """The windows of one step of the run."""
+        return self._steps[(self._first + step) % len(self._steps)]
+
+    def later(self, steps: int) -> "MovingWindows":
+        """The same for a run that begins so many steps later: the second part of one that was cut in two."""
+        return MovingWindows(self.every, self._numbers, self._first + steps)
 
     @property
     def largest(self) -> int:

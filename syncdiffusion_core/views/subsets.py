@@ -19,8 +19,9 @@ def apart(origins: Sequence[Size], window: Size, canvas: Size, turn: int) -> tup
 
 
 def _apart(starts: Sequence[int], length: int, canvas: int, turn: int) -> set[int]:
-    chosen: list[int] = []
-    for start in [*starts[turn:], *starts[:turn]]:
-        if all(min((start - other) % canvas, (other - start) % canvas) >= length for other in chosen):
+    """Starts in order: only the first and the last of those chosen can be in the way of the next."""
+    chosen = [starts[turn]]
+    for start in [*starts[turn + 1 :], *starts[:turn]]:
+        if (start - chosen[-1]) % canvas >= length and (chosen[0] - start) % canvas >= length:
             chosen.append(start)
     return set(chosen)

@@ -131,6 +131,10 @@ class Windows:
         """The windows of one step: always the same."""
         return self
 
+    def later(self, steps: int) -> "Windows":
+        """These as a run sees them that begins so many steps later: the same."""
+        return self
+
     def apart(self, turn: int) -> tuple[int, ...]:
         """Numbers of windows that do not overlap, others at each turn: see ``subsets.apart``."""
         return apart(self.origins, self.window, self.canvas, turn)
@@ -141,8 +145,13 @@ class Windows:
         return len(self)
 
     def nearest(self, origin: tuple[int, int]) -> int:
-        """Number of the window whose corner (top, left) is nearest to this one, the first of several."""
-        return min(range(len(self)), key=lambda k: math.dist(self.origins[k], origin))
+        """Number of the window whose corner (top, left) is nearest, over the edges too; the first of several."""
+
+        def distance(other: tuple[int, int]) -> float:
+            ways = zip(origin, other, self.canvas, strict=True)
+            return math.hypot(*(min((a - b) % length, (b - a) % length) for a, b, length in ways))
+
+        return min(range(len(self)), key=lambda k: distance(self.origins[k]))
 
     def subset(self, views: Sequence[int], scale: int = 1) -> "Windows":
         """Some of the windows, in that order; over a canvas of ``scale`` times as many cells if asked."""

@@ -202,3 +202,11 @@ def test_guidance_that_runs_out_of_memory_moves_the_same(gradient, anchor, where
     wanted = moved(toys.smooth_decode, toys.eps_denoiser, 1)
     got = moved(decode, full if where == "denoiser" else toys.eps_denoiser, WindowBatches(6))
     torch.testing.assert_close(got, wanted, rtol=0, atol=1e-10)
+
+
+def test_views_that_have_to_stay_together_are_never_parted():
+    """Their error says what to do instead."""
+    together = {"smallest": 4, "remedy": "All four belong together."}
+    assert each(4, 4, 4, **together) == each(4, 4, 4)
+    with pytest.raises(torch.OutOfMemoryError, match="All four belong together"):
+        each(4, 4, 3, **together)

@@ -157,3 +157,21 @@ def test_a_subset_keeps_the_names_of_its_windows():
     assert some.names == (5, 2)
     assert some.subset([1]).names == (2,)
     assert some.nearest((0, 5)) == 1
+
+
+@MOVING
+def test_a_run_that_begins_later_sees_the_windows_of_those_steps(grid):
+    moving = grid_of(grid, (8, 50), (8, 8))
+    for step in range(12):
+        assert moving.later(5).at(step).origins == moving.at(5 + step).origins
+        assert moving.later(2).later(3).at(step).names == moving.at(5 + step).names
+    still = WindowLayout(8, 8, 4, 8).resolve((8, 48), 1)
+    assert still.later(5) is still
+
+
+def test_the_nearest_window_may_be_over_the_edge():
+    windows = WindowLayout(8, 8, 8, 8, wrap_x=True).resolve((8, 48), 1).subset([1, 3, 5])  # lefts 8, 24, 40
+    assert windows.nearest((0, 0)) == 0
+    assert windows.nearest((0, 47)) == 2
+    assert windows.nearest((0, 2)) == 0
+    assert windows.subset([1, 2]).nearest((0, 3)) == 1  # 21 cells to the right, 11 over the edge

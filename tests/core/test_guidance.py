@@ -685,17 +685,32 @@ def test_windows_in_turns_move_the_canvas_and_all_windows_with_it(gradient):
     torch.testing.assert_close(got, windows.project(canvas), rtol=0, atol=1e-12)
 
 
-def test_the_turn_goes_on_with_each_guided_step():
-    windows = wide()
+def turns_of(windows, weights) -> list[GuidanceTrace]:
+    """What rotating guidance reports of a step for each weight."""
     x = windows.project(1.3 * toys.randn(1, 4, *windows.canvas))
     options = {"decode": toys.smooth_decode, "distance": toys.ToyDistance(), "guided": Guided.ROTATING}
     traces = []
-    guidance = PerceptualGuidance(weights=[WEIGHT, 0.0, WEIGHT], report=traces.append, **options)
-    for k in range(3):
+    guidance = PerceptualGuidance(weights=weights, report=traces.append, **options)
+    for k in range(len(weights)):
         guidance(windows, x, k, SIGMA, 1, toys.eps_denoiser, VE)
-    moved = [tuple(trace.loss[:, 0].nonzero().flatten().tolist()) for trace in traces]
-    centre = windows.centre
-    assert moved == [tuple(view for view in windows.apart(turn) if view != centre) for turn in (0, 1)]
+    return traces
+
+
+def test_the_turn_goes_on_with_each_guided_step():
+    windows = wide()
+    turns = [windows.apart(turn) for turn in (0, 1)]
+    for trace, turn in zip(turns_of(windows, [WEIGHT, 0.0, WEIGHT]), turns, strict=True):
+        moves = [view != windows.centre for view in turn]
+        assert (trace.loss[:, 0] > 0).tolist() == (trace.move[:, 0] > 0).tolist() == moves
+
+
+def test_a_turn_in_which_only_the_anchor_would_move_is_passed_over():
+    windows = wide(SIZE + SIZE // 2, SIZE // 4)  # four windows that all overlap, the third of them the anchor
+    assert [windows.apart(turn) for turn in range(4)] == [(0,), (1,), (2,), (3,)]
+    losses = torch.cat([trace.loss for trace in turns_of(windows, [WEIGHT] * 6)])
+    assert (losses > 0).all()
+    assert torch.equal(losses[:3], losses[3:])
+    assert len(losses[:3].unique()) == 3
 
 
 def test_each_window_is_asked_for_by_its_name_and_no_more_often_than_needed():

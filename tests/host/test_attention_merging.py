@@ -186,6 +186,17 @@ class TestGuidance:
         assert result.isfinite().all()
         assert {tokens for _, tokens in seen} == {192, 48, 64, 16}
 
+    @pytest.mark.parametrize("preset", ["balanced", "fast"])
+    def test_every_step_of_a_preset_is_merged_too(self, preset, attended, merging, models, panorama, windows, guidance):
+        """Though they do without a second pass elsewhere: what guidance looks at is of windows alone."""
+        model, seen = attended(merging(models["eps"], 1.0))
+        guide = guidance(weight=200.0, end_percent=1.0, preset=preset)
+        panorama(model, windows(64, 32), guidance=guide, steps=4)
+        guided = sum(tokens == 192 for _, tokens in seen)
+        seen.clear()
+        panorama(model, windows(64, 32), steps=4)
+        assert guided == sum(tokens == 192 for _, tokens in seen) > 0
+
     @pytest.mark.parametrize("gradient", ["through the model", "forward only"])
     def test_gradients_do_not_depend_on_how_many_windows_they_take(
         self, gradient, merging, models, panorama, windows, guidance, module_of, monkeypatch

@@ -94,7 +94,6 @@ def test_taesd_shows_what_the_hosts_preview_shows(looks, module_of, approx, name
     assert wanted.std() > 0.01
     torch.testing.assert_close(image, wanted, atol=1e-5, rtol=1e-4)
     torch.testing.assert_close(g, wanted_g, atol=1e-3 * float(wanted_g.abs().max()), rtol=1e-3)
-    assert 0 < decoder.memory_used(tuple(x0.shape)) < 2178 * x0.shape[0] * x0.shape[-2] * x0.shape[-1] * 64 * 4
 
 
 @torch.inference_mode()
@@ -195,7 +194,6 @@ def test_a_pooled_latent_is_the_full_decoder_of_block_means(looks, module_of, fa
     assert pooled.picture_size(64, 64) == image.shape[-2:] == (32, 32)
     blocks = g.unflatten(-1, (4, 2)).unflatten(-3, (4, 2))
     torch.testing.assert_close(blocks, blocks.mean(dim=(-3, -1), keepdim=True).expand_as(blocks))
-    assert pooled.memory_used(tuple(x0.shape)) < full.memory_used(tuple(x0.shape))
 
 
 def test_odd_sides_are_pooled_without_inventing_cells(looks):

@@ -50,6 +50,13 @@ def test_a_window_that_does_not_fit_says_what_to_do(how, small, models, windowed
 
 
 @pytest.mark.parametrize("how", WAYS)
+def test_windows_that_belong_together_say_so(how, small, models, windowed, run_node):
+    model, _ = full_above(run_node("SyncDiffusionMergeAttention", model=models["eps"], end_percent=1.0)[0], 4)
+    with pytest.raises(torch.OutOfMemoryError, match="Merge Window Attention needs all windows in one call"):
+        windowed(how, model, **prompts(small))
+
+
+@pytest.mark.parametrize("how", WAYS)
 def test_an_interrupt_is_not_taken_for_it(how, small, models, windowed):
     model, calls = models["eps"].clone(), []
 

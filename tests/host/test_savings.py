@@ -5,6 +5,8 @@ import torch
 
 GRIDS = pytest.mark.parametrize("grid", ["as tiled", "half overlapping", "rolled", "alternating"])
 ROTATING = "rotating, none overlapping"
+CHEAP = {"second_pass": False, "decoder": "light decoder, else pooled latent", "span": 2.0}
+"""What the presets have in common."""
 
 
 def close(one: torch.Tensor, other: torch.Tensor) -> None:
@@ -45,14 +47,19 @@ def test_nothing_left_out_is_the_reference(guided):
 @pytest.mark.parametrize(
     ("preset", "savings"),
     [
-        ("balanced", {"grid": "half overlapping"}),
-        ("fast", {"grid": "rolled"}),
+        ("balanced", {"grid": "half overlapping", "strength": 1.2}),
+        ("fast", {"grid": "rolled", "strength": 1.5}),
     ],
 )
 def test_presets_are_options_under_one_name(guided, preset, savings):
-    cheapest = {"second_pass": False, "decoder": "light decoder, else pooled latent", "span": 2.0, "strength": 1.5}
     half = {"end_percent": 0.5}
-    close(guided(guide={"preset": preset, **half}), guided({**cheapest, **savings}, guide=half))
+    close(guided(guide={"preset": preset, **half}), guided({**CHEAP, **savings}, guide=half))
+
+
+def test_a_grid_that_the_tiler_has_stays(guided, windows):
+    rolled = windows(64, 32, grid="rolled")
+    inputs = {"layout": rolled, "guide": {"preset": "balanced", "end_percent": 0.5}}
+    assert torch.equal(guided(**inputs), guided({**CHEAP, "grid": "as tiled", "strength": 1.2}, **inputs))
 
 
 def test_a_preset_chooses_the_gradient_and_a_user_another(guidance):
@@ -136,6 +143,15 @@ def test_a_rolled_grid_without_guidance(panorama, models, windows, wrap):
     assert not torch.allclose(panorama(models["eps"], windows(64, 32))[0]["samples"], ours, atol=1e-3)
 
 
+@pytest.mark.parametrize("grid", ["rolled", "alternating"])
+def test_a_run_in_two_parts_sees_the_windows_of_the_whole(panorama, models, windows, grid):
+    layout, steps = windows(64, 32, grid=grid), {"steps": 5}
+    whole = panorama(models["eps"], layout, **steps)[0]["samples"]
+    first = panorama(models["eps"], layout, **steps, end_at_step=3, return_with_leftover_noise=True)[0]
+    rest = panorama(models["eps"], layout, **steps, start_at_step=3, add_noise=False, latent_image=first)[0]
+    close(rest["samples"], whole)
+
+
 @pytest.mark.parametrize("sampler", ["euler", "dpmpp_2m", "heun"])
 def test_apply_windows_rolls_the_grid_under_a_stock_sampler(panorama, ksampler, models, windows, run_node, sampler):
     rolled = windows(64, 32, grid="rolled")
@@ -167,9 +183,23 @@ def test_the_reference_leaves_nothing_out(guided, savings):
         guided(savings, algorithm="reference (Algorithm 1)")
 
 
-def test_one_window_after_the_other_needs_windows_that_stay(panorama, models, windows):
-    with pytest.raises(ValueError, match="choose the grid 'as tiled'"):
-        panorama(models["eps"], windows(64, 32, grid="rolled"), algorithm="sequential (Blended Latent Diffusion)")
+@pytest.mark.parametrize("algorithm", ["reference (Algorithm 1)", "sequential (Blended Latent Diffusion)"])
+@pytest.mark.parametrize("grid", ["rolled", "half overlapping"])
+def test_the_papers_loops_need_windows_that_stay(panorama, models, windows, algorithm, grid):
+    with pytest.raises(ValueError, match="choose 'as tiled' in the Window Tiler"):
+        panorama(models["eps"], windows(64, 32, grid=grid), algorithm=algorithm)
+
+
+@pytest.mark.parametrize(
+    ("shrink", "decoder", "said"),
+    [
+        (3, "full decoder", "shrink: 3 leaves 21 px of the 64 px .* choose 2 at most"),
+        (2, "pooled latent", "shrink: 2 leaves 16 px of the 32 px .* choose 1 at most"),
+    ],
+)
+def test_pictures_too_small_for_the_network_are_refused(guided, shrink, decoder, said):
+    with pytest.raises(ValueError, match=said):
+        guided({"shrink": shrink, "decoder": decoder})
 
 
 def test_steps_by_their_noise_levels(module_of):
