@@ -22,6 +22,7 @@ from torch import Tensor
 
 from bench.gradient_report import write_report
 from bench.journal import Journal
+from bench.wrong_spectra import bent
 from demo.export import WEIGHTS
 from demo.palettes import BIOMES, TIMES
 from demo.pipeline import DemoModel, load_demo
@@ -31,7 +32,7 @@ from syncdiffusion_core.perceptual.files import load_perceptual
 from syncdiffusion_core.process import variance_exploding
 from syncdiffusion_core.pullbacks import ImagePrior, Pullback, ThroughModel, decoder_only
 from syncdiffusion_core.reference import official_sigmas
-from syncdiffusion_core.spectrum import Spectrum, SpectrumSource, fit_spectrum, wrong_spectra
+from syncdiffusion_core.spectrum import Spectrum, SpectrumSource, fit_spectrum
 from syncdiffusion_core.views.view_set import aggregate
 from syncdiffusion_core.views.windows import WindowLayout
 
@@ -124,7 +125,7 @@ class Study:
             "this picture (online)": online,
             "measured": ImagePrior(self.measured),
         }
-        wrong = {f"measured, {name}": ImagePrior(value) for name, value in wrong_spectra(self.measured).items()}
+        wrong = {f"measured, {name}": ImagePrior(value) for name, value in bent(self.measured).items()}
         return {f"Wiener, {name}": prior for name, prior in (priors | wrong).items()}
 
 

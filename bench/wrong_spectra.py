@@ -1,4 +1,4 @@
-"""Spectra of other worlds, to see what the image prior loses with a wrong one."""
+"""Wrong spectra, to see what the image prior loses with one: of other worlds, and a right one bent."""
 
 from __future__ import annotations
 
@@ -9,10 +9,14 @@ from PIL import Image
 
 from bench.graphs import Graph
 from bench.hosts import Runner
+from syncdiffusion_core.spectrum import Spectrum
 
 SIDE_PX = 1280
 """A hundred of the demo's windows."""
 NODE = "SyncDiffusionLatentSpectrum"
+WRONG = 4.0
+WHITE = Spectrum((1e12,), (1e6,))
+"""The same power at every frequency: what the plain decoder gradient takes for true."""
 NOISE, RAMPS = "spectrum_noise.png", "spectrum_ramps.png"
 
 
@@ -35,6 +39,21 @@ def ramps() -> np.ndarray:
     light = (across[None, :, None] + across[:, None, None]) * [90.0, 110.0, 127.0]
     trace = np.random.default_rng(0).uniform(-1, 1, (SIDE_PX, SIDE_PX, 3))
     return (light + trace).clip(0, 255).astype(np.uint8)
+
+
+def bent(spectrum: Spectrum) -> dict[str, Spectrum]:
+    """The spectrum got wrong in each way, by name."""
+
+    def times(power: float = 1.0, bend: float = 1.0) -> Spectrum:
+        return Spectrum(tuple(c * power for c in spectrum.scale), tuple(f0 * bend for f0 in spectrum.bend))
+
+    return {
+        f"f0 x{WRONG:g}": times(bend=WRONG),
+        f"f0 /{WRONG:g}": times(bend=1 / WRONG),
+        "white": WHITE,
+        f"c x{WRONG:g}": times(power=WRONG),
+        f"c /{WRONG:g}": times(power=1 / WRONG),
+    }
 
 
 def of_noise(graph: Graph) -> None:

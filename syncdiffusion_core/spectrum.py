@@ -20,9 +20,7 @@ from .process import NoiseProcess
 
 NATURAL_BEND = 0.3  # cycles a window; fitted to the latents of the demo's scenes
 BENDS = torch.logspace(-1.5, 3.0, 181, dtype=torch.float64)  # cycles a window: the bends that a fit looks among
-WHITE_BEND = 1e6  # cycles a cell: a law that bends here is level to 1e-12
 FORMAT = "syncdiffusion-spectrum"
-WRONG = 4.0
 
 
 class SpectrumSource(str, Enum):
@@ -54,24 +52,9 @@ class Spectrum:
             if not all(math.isfinite(value) and value > 0 for value in values):
                 raise ValueError(f"{name} must be positive and finite in every channel, got {values}; measure it again")
 
-    @classmethod
-    def natural(cls, side: int) -> "Spectrum":
-        """`natural_spectrum` of square windows of that side in cells."""
-        bend = NATURAL_BEND / side
-        return cls((1 / float(_law(side, side, bend).mean()),), (bend,))
-
-    @classmethod
-    def white(cls, power: float = 1.0) -> "Spectrum":
-        """The same power at every frequency: what the plain decoder gradient takes for true."""
-        return cls((power * WHITE_BEND**2,), (WHITE_BEND,))
-
     def power(self, height: int, width: int) -> Tensor:
         """S in windows of that size in cells: [C or 1, height, width], float64, unshifted FFT order."""
         return torch.stack([c * _law(height, width, bend) for c, bend in zip(self.scale, self.bend, strict=True)])
-
-    def scaled(self, power: float = 1.0, bend: float = 1.0) -> "Spectrum":
-        """c and f0 times these factors, in every channel."""
-        return Spectrum(tuple(c * power for c in self.scale), tuple(f0 * bend for f0 in self.bend), self.count)
 
     def normalised(self, height: int, width: int, variance: float) -> "Spectrum":
         """The same shape with this variance of a cell, in windows of that size."""
@@ -131,17 +114,6 @@ def fit_predictions(process: NoiseProcess, sigma: float, x0: Tensor) -> Spectrum
     power = (spread + (spread.square() + 4 * spread * (b / a) ** 2).sqrt()) / 2
     height, width = x0.shape[-2:]
     return _fit_power(power, len(x0), level=True).normalised(height, width, process.sigma_data**2)
-
-
-def wrong_spectra(spectrum: Spectrum) -> dict[str, Spectrum]:
-    """The spectrum got wrong in each way, by name: how much does a user lose who has not measured it?"""
-    return {
-        f"f0 x{WRONG:g}": spectrum.scaled(bend=WRONG),
-        f"f0 /{WRONG:g}": spectrum.scaled(bend=1 / WRONG),
-        "white": Spectrum.white(),
-        f"c x{WRONG:g}": spectrum.scaled(power=WRONG),
-        f"c /{WRONG:g}": spectrum.scaled(power=1 / WRONG),
-    }
 
 
 def save_spectrum(path: Path, spectrum: Spectrum) -> None:

@@ -9,9 +9,11 @@ import torch
 from bench import gradients
 from bench.gradient_report import write_report
 from bench.journal import Journal
+from bench.wrong_spectra import WHITE, bent
 from syncdiffusion_core.denoiser import Rows
 from syncdiffusion_core.process import variance_exploding
 from syncdiffusion_core.pullbacks import forward_only
+from syncdiffusion_core.spectrum import Spectrum
 
 SIGMA = 3.0
 
@@ -105,3 +107,14 @@ def test_what_is_there_is_not_measured_again(tmp_path, monkeypatch):
     assert len(measured) == len(whole) - 5
     gradients.run(Journal(path), range(2))
     assert len(measured) == len(whole) - 5
+
+
+def test_what_can_be_wrong_with_a_spectrum():
+    law = Spectrum((0.004, 0.5), (0.02, 0.3))
+    wrong = bent(law)
+    assert list(wrong) == ["f0 x4", "f0 /4", "white", "c x4", "c /4"]
+    assert wrong["f0 x4"] == Spectrum(law.scale, tuple(4 * f0 for f0 in law.bend))
+    assert wrong["f0 /4"] == Spectrum(law.scale, tuple(f0 / 4 for f0 in law.bend))
+    torch.testing.assert_close(wrong["c x4"].power(8, 8), 4 * law.power(8, 8))
+    torch.testing.assert_close(wrong["c /4"].power(8, 8), law.power(8, 8) / 4)
+    torch.testing.assert_close(WHITE.power(8, 8), torch.ones(1, 8, 8, dtype=torch.float64), rtol=1e-9, atol=0)
