@@ -56,6 +56,10 @@ class HintSlices:
             copies[key] = control, self._copy(control, rows, shown)
         return copies[key][1]
 
+    def forget(self) -> None:
+        """Drop the copies, whose hints may be on a device that has run out of memory."""
+        self._batches.clear()
+
     def _copy(self, control: object, rows: Rows, shown: Size) -> object:
         # Not the host's copy(): that drops the chain, the timestep range and the model's sampling.
         sliced = copy.copy(control)

@@ -75,6 +75,10 @@ class Slicer:
                 out[picked] = result
         return outs
 
+    def forget(self) -> None:
+        """Drop what was made for batches that have failed for want of memory."""
+        self._hints.forget()
+
     def _options(self, model_options: dict, rows: Rows) -> dict:
         options = tagged(model_options, rows)
         run = options["transformer_options"]

@@ -1,8 +1,11 @@
 """What a run keeps of hints: each window encoded once where there is room, and no more memory than one whole hint."""
 
+import weakref
+
 import pytest
 import small_vaes
 import torch
+from comfy.patcher_extension import WrappersMP
 from live_bytes import LiveBytes
 from test_controls import controlled, in_window, ramp
 
@@ -126,3 +129,24 @@ def test_a_vae_of_moving_pictures_does_not_take_windows_for_frames(vae_of_window
     latents = vae_of_windows(vae, room=0)(range(5)).encode(pixels)
     assert latents.shape == (5, 16, 1, 8, 8)
     assert torch.equal(latents, torch.cat([vae.encode(row) for row in pixels.split(1)]))
+
+
+@HOW
+@pytest.mark.parametrize("kind", ["plain", "vae"])
+def test_batches_that_failed_leave_no_hints(how, kind, small, models, vae, windowed, run_node):
+    """Once memory has run out and batches are halved, the larger ones' hints are gone."""
+    net, shown, left = small.control_net(kind), [], []
+    note = lambda module, args, kwargs: shown.append(weakref.ref(kwargs["hint"]))  # noqa: E731
+    net.control_model.register_forward_pre_hook(note, with_kwargs=True)
+    model = models["eps"].clone()
+
+    def apply(executor, x, *args, **kwargs):
+        if len(x) > 4:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+        left.extend(hint().shape[0] for hint in shown if hint() is not None)
+        return executor(x, *args, **kwargs)
+
+    model.add_wrapper_with_key(WrappersMP.APPLY_MODEL, "test", apply)
+    windowed(how, model, **controlled(run_node, small, net, ramp(), vae if kind == "vae" else None))
+    assert left
+    assert max(left) <= 4
