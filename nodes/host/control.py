@@ -39,7 +39,7 @@ class HintSlices:
         # Originals are kept beside what was made of them: their ids stay their own.
         self._batches: dict[tuple[int, ...], dict[tuple[int, Size], tuple[object, object]]] = {}
         self._latents: dict[int, tuple[object, HintLatents]] = {}
-        self._scaled: dict[int, tuple[Tensor, Tensor]] = {}
+        self._scaled: dict[tuple[int, int, int, str], tuple[Tensor, Tensor]] = {}
 
     def control(self, control: object, rows: Rows, shown: Size) -> object:
         """The control object, and the chain before it, for these rows; shown: (height, width) in latent cells.
@@ -95,9 +95,10 @@ class HintSlices:
         height, width = (length * cell for length in self._windows.canvas)
         if image.shape[-2:] == (height, width):
             return image
-        if id(image) not in self._scaled or self._scaled[id(image)][1].shape[-2:] != (height, width):
-            self._scaled[id(image)] = image, comfy.utils.common_upscale(image, width, height, how, "center")
-        return self._scaled[id(image)][1]
+        key = id(image), height, width, how
+        if key not in self._scaled:
+            self._scaled[key] = image, comfy.utils.common_upscale(image, width, height, how, "center")
+        return self._scaled[key][1]
 
 
 def has_control(conds: dict[str, list[dict]]) -> bool:

@@ -2,12 +2,13 @@
 
 import weakref
 
+import comfy.utils
 import pytest
 import small_vaes
 import torch
 from comfy.patcher_extension import WrappersMP
 from live_bytes import LiveBytes
-from test_controls import controlled, in_window, ramp
+from test_controls import CANVAS, controlled, hints_of, in_window, ramp
 
 pytestmark = pytest.mark.usefixtures("living_models")
 
@@ -150,3 +151,43 @@ def test_batches_that_failed_leave_no_hints(how, kind, small, models, vae, windo
     windowed(how, model, **controlled(run_node, small, net, ramp(), vae if kind == "vae" else None))
     assert left
     assert max(left) <= 4
+
+
+def sharing(small, nets):
+    """Both roles with these networks in a chain on one hint, of half the canvas's width: as other packs' nodes do."""
+    hint, chain = ramp(seed=6).movedim(-1, 1)[..., : 4 * CANVAS], None
+    for net in nets:
+        chain = net.copy().set_cond_hint(hint).set_previous_controlnet(chain)
+    options = {"control": chain, "control_apply_to_uncond": False}
+    return hint, {"positive": small.conditioning(1, **options), "negative": small.conditioning(2, **options)}
+
+
+@pytest.mark.parametrize("hows", [("nearest-exact", "bilinear"), ("bilinear", "nearest-exact")])
+def test_one_hint_is_scaled_as_each_control_wants(hows, small, models, windowed, oracle):
+    nets = [small.control_net("light", seed) for seed in (4, 5)]
+    for net, how in zip(nets, hows, strict=True):
+        net.upscale_algorithm = how
+    seen = [hints_of(net) for net in nets]
+    hint, conds = sharing(small, nets)
+    windowed("sampler", models["eps"], **conds, per_batch=1)
+    for hints, how in zip(seen, hows, strict=True):
+        whole = comfy.utils.common_upscale(hint, 8 * CANVAS, 64, how, "center")
+        wanted = [oracle.WindowAlone(left).cut(whole, 8) for left in oracle.lefts(False)]
+        for hint_seen, part in zip(hints, wanted, strict=False):  # of the first step
+            assert torch.equal(hint_seen[:1], part)
+
+
+def test_controls_of_different_cells_share_a_hint(small, models, windowed, monkeypatch):
+    """A network of coarser cells beside one of SD's: neither drives out the other's picture."""
+    nets = [small.control_net("light", seed) for seed in (4, 5)]
+    nets[1].compression_ratio = 16
+    hint, conds = sharing(small, nets)
+    scaled, upscale = [], comfy.utils.common_upscale
+
+    def note(image, *args):
+        scaled.append(image)
+        return upscale(image, *args)
+
+    monkeypatch.setattr(comfy.utils, "common_upscale", note)
+    windowed("sampler", models["eps"], **conds, per_batch=1)
+    assert sum(image is hint for image in scaled) == 2
