@@ -101,7 +101,7 @@ class _Applied:
         slicer = make_slicer(self._layout, grid.every, self._inner_model, seed)
         row_shape = (*shape[1:-2], *grid.every.window)
         memory = window_memory(patcher, row_shape, shape[0], grid.largest, self._per_batch)
-        return _Run(grid, slicer, window_batches(memory.windows, memory.halves), memory)
+        return _Run(grid, slicer, window_batches(memory.windows, memory.halves, slicer.forget), memory)
 
     def _grid(self, size: tuple[int, int]) -> Views:
         return resolve_windows(self._layout, self._inner_model, torch.empty(1, 1, *size, device="meta"))

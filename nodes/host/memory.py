@@ -8,7 +8,9 @@ SD-shaped networks of the host (tests/host/test_memory.py counts them again on a
 import gc
 import logging
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import comfy.model_management
 from comfy.patcher_extension import WrappersMP
@@ -167,14 +169,18 @@ def _room(patcher: object, beside: list) -> float:
     return free + freed - sum(other.model_size() for other in beside if other.load_device == device)
 
 
-def window_batches(size: int, halves: bool = True) -> WindowBatches:
-    """Batches of one run, of this many windows until the host's device runs out of memory; for good without halves."""
-    if halves:
-        return WindowBatches(size, comfy.model_management.is_oom, _make_room)
-    return WindowBatches(size, comfy.model_management.is_oom, _make_room, size, TOGETHER)
+def window_batches(size: int, halves: bool = True, forget: Callable[[], None] | None = None) -> WindowBatches:
+    """Batches of one run, of this many windows until the host's device runs out of memory; for good without halves.
+
+    forget: drops what a run has kept for larger batches.
+    """
+    together = {} if halves else {"smallest": size, "remedy": TOGETHER}
+    return WindowBatches(size, comfy.model_management.is_oom, partial(_make_room, forget), **together)
 
 
-def _make_room(size: int) -> None:
+def _make_room(forget: Callable[[], None] | None, size: int) -> None:
+    if forget is not None:
+        forget()
     gc.collect()
     comfy.model_management.soft_empty_cache()
     line = f"out of memory: continuing with batches of {size} window{'s' * (size > 1)}"

@@ -69,12 +69,13 @@ class _Run:
         self._prepare_conditioning(x)
         sizes = (self.row_shape, self.n_samples, self.grid.largest, plan.windows_per_batch)
         self.memory = window_memory(self.patcher, *sizes, plan.guidance)
-        self.batches = window_batches(self.memory.windows, self.memory.halves)
         say_memory(self.memory)
         # One window is cut too where a gradient may go through the networks of its conditioning.
         slices = len(self.windows) > 1 or plan.guidance is not None or marked(entries_of(self.guider.conds))
         seed = extra_args.get("seed")
         self.slicer = make_slicer(plan.windows, self.windows, self.inner_model, seed) if slices else None
+        self.forget = None if self.slicer is None else self.slicer.forget
+        self.batches = window_batches(self.memory.windows, self.memory.halves, self.forget)
         self.denoise_mask = extra_args.get("denoise_mask")
         self.denoiser = self._denoiser()
         self.guidance = self._make_guidance(x)
@@ -175,9 +176,9 @@ class _Run:
             weights=weights,
             anchor=self._fitted_anchor(settings.anchor, x, decoder),
             gradient=self._gradient(settings.gradient),
-            batch_size=window_batches(self.memory.pulled or self.memory.windows),
-            decode_batch=window_batches(self.memory.decoded),
-            first_pass_batch=window_batches(self.memory.windows) if merged else self.batches,
+            batch_size=window_batches(self.memory.pulled or self.memory.windows, forget=self.forget),
+            decode_batch=window_batches(self.memory.decoded, forget=self.forget),
+            first_pass_batch=window_batches(self.memory.windows, forget=self.forget) if merged else self.batches,
             max_move=None if reference else settings.max_move,
             loss_scale=LossScale() if decoder.dtype == torch.float16 else None,
             where=self._where(settings.mask),

@@ -76,6 +76,10 @@ class Slicer:
                 out[picked] = result
         return outs
 
+    def forget(self) -> None:
+        """Drop what was made for batches that have failed for want of memory."""
+        self._hints.forget()
+
     def _options(self, model_options: dict, rows: Rows) -> dict:
         options = tagged(model_options, rows)
         run = options["transformer_options"]
@@ -133,16 +137,21 @@ class Slicer:
         }
         if cond.get("mask") is not None:
             local["mask"] = self._rows(cond["mask"], rows)
-        if cond.get("control") is not None:
-            local["control"] = self._hints.control(cond["control"], rows)
         if boxes is not None:
             kind, gligen, _ = cond["gligen"]
             local["gligen"] = (kind, DifferentiableGligen(gligen), list(boxes))
-        if areas is None:
-            yield local
-            return
-        for area in areas:
-            yield {**local, "area": area}
+        for area in (None,) if areas is None else areas:
+            part = dict(local) if area is None else {**local, "area": area}
+            if cond.get("control") is not None:
+                part["control"] = self._hints.control(cond["control"], rows, self._shown_of(area))
+            yield part
+
+    def _shown_of(self, area: tuple[int, ...] | None) -> tuple[int, int]:
+        """(height, width) that the model is shown of a window."""
+        if area is None:
+            return self._windows.window
+        *_, height, width = area[: len(area) // 2]
+        return height, width
 
     def _input(self, name: str, cond: comfy.conds.CONDRegular, words: int, rows: Rows) -> comfy.conds.CONDRegular:
         """An input of the model, cut if it is an image of the canvas; what has no place is passed on whole.
