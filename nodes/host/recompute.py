@@ -20,9 +20,9 @@ AFFINE = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
 
 
 def blocks_of(network: nn.Module) -> Iterator[nn.Module]:
-    """The blocks of a network: what stands in its lists and has parts of its own."""
+    """The blocks of a network, itself called or not: what stands in its lists and has parts of its own."""
     for child in network.children():
-        yield from _blocks(child, inside=_is_container(network))
+        yield from _blocks(child, inside=isinstance(network, CONTAINERS))
 
 
 def _blocks(module: nn.Module, inside: bool) -> Iterator[nn.Module]:

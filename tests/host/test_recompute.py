@@ -6,7 +6,9 @@ import comfy.model_management
 import comfy.ops
 import pytest
 import small_families
+import small_vaes
 import torch
+from live_bytes import LiveBytes
 from torch.autograd.graph import allow_mutation_on_saved_tensors
 
 
@@ -73,6 +75,19 @@ def test_recomputed_gradients_are_the_same_for_a_fraction_of_the_bytes(which, mo
     assert less < 0.5 * kept
     assert {name: id(part.forward.__func__) for name, part in module.named_modules()} == before
     assert not any("forward" in vars(part) for part in module.modules())
+
+
+@pytest.mark.parametrize(("name", "most"), [("kl_vae_4", 0.65), ("wan_vae", 0.45)])
+def test_decoders_take_less_at_their_peak(name, most, recompute, gradients):
+    """The host's Wan VAE is never called itself, and hands its blocks lists to write into."""
+    module, x = getattr(small_vaes, name)().first_stage_model, torch.randn(16 * 32 * 32, generator=torch.manual_seed(1))
+    x = x[: 4 * 32 * 32].view(1, 4, 32, 32) if name == "kl_vae_4" else x.view(1, 16, 1, 32, 32)
+    with LiveBytes() as plain:
+        wanted, _ = pulled(gradients, module, module.decode, x, nullcontext())
+    with LiveBytes() as again:
+        got, _ = pulled(gradients, module, module.decode, x, recompute.recomputing(module))
+    torch.testing.assert_close(got, wanted, rtol=1e-6, atol=1e-6 * float(wanted.abs().max()))
+    assert again.peak < most * plain.peak
 
 
 def test_a_failing_call_leaves_the_networks_forwards_alone(models, recompute):
