@@ -19,7 +19,7 @@ from .denoiser import Denoiser, Rows, denoise_views
 from .loss_scale import LossScale
 from .perceptual.distance import Decoder, Features, PerceptualDistance
 from .process import NoiseProcess
-from .pullbacks import Gradient, ImagePrior, make_pullback
+from .pullbacks import Gradient, ImagePrior, Refusal, make_pullback, torch_refusal
 from .spectrum import Spectrum, SpectrumSource
 from .views.view_set import ViewSet, aggregate
 
@@ -70,7 +70,8 @@ class PerceptualGuidance:
     guided: which windows move. Where they do not overlap, the canvas moves by theirs, and all windows with it.
     second_pass: the paper evaluates the model again at the moved state; without it the step is made with the clean
     prediction from before the move, at no further cost (it errs by about a tenth of the move).
-    spectrum, spectrum_source: what the image prior takes for the spectrum of pictures (``make_pullback``).
+    spectrum, spectrum_source: what the image prior takes for the spectrum of pictures (``make_pullback``). refusal:
+    which errors of the model's backward pass mean that it has none (``ThroughModel``).
     """
 
     decode: Decoder
@@ -88,10 +89,11 @@ class PerceptualGuidance:
     second_pass: bool = True
     spectrum: Spectrum | None = None
     spectrum_source: SpectrumSource | None = None
+    refusal: Refusal = torch_refusal
     report: Callable[[GuidanceTrace], None] | None = None
 
     def __post_init__(self) -> None:
-        self._pullback = make_pullback(self.gradient, self.spectrum, self.spectrum_source)
+        self._pullback = make_pullback(self.gradient, self.spectrum, self.spectrum_source, self.refusal)
         self._batches = WindowBatches.of(self.batch_size)
         self._decodes = self._batches if self.decode_batch is None else WindowBatches.of(self.decode_batch)
 

@@ -26,26 +26,28 @@ class LossScale:
     def gradient(self, loss: Tensor, leaf: Tensor) -> Tensor:
         """d loss / d leaf, unscaled, in float32 or the leaf's own larger type.
 
-        Not finite where the loss is not, or where no factor helps: the scale is then as before.
+        Not finite where the loss is not, or where no factor helps: the scale is then as before, and so it is where the
+        backward pass raises (out of memory). The activations are kept for a repeated pass, as long as the loss is.
         """
-        asked = self.value
-        while True:
-            scaled = self._backward(loss, leaf)
+        value = self.value
+        while value >= SMALLEST:
+            scaled = _backward(loss * value, leaf)
             if scaled.isfinite().all():
-                return self._unscaled(scaled)
-            self.value, self._quiet = self.value / 2, 0
-            if self.value < SMALLEST or not loss.isfinite().all():
-                self.value = asked
-                return scaled
+                self._accept(value)
+                return scaled / value
+            if not loss.isfinite().all():
+                break
+            value /= 2
+        return scaled
 
-    def _backward(self, loss: Tensor, leaf: Tensor) -> Tensor:
-        """The activations are kept: a repeated pass needs them."""
-        (scaled,) = torch.autograd.grad(loss * self.value, leaf, retain_graph=True)
-        return scaled.to(torch.promote_types(scaled.dtype, torch.float32))
-
-    def _unscaled(self, scaled: Tensor) -> Tensor:
-        gradient = scaled / self.value
-        self._quiet += 1
+    def _accept(self, value: float) -> None:
+        """The next pass begins with this factor, or with twice of it when all was quiet for long enough."""
+        self._quiet = self._quiet + 1 if value == self.value else 1
+        self.value = value
         if self._quiet >= QUIET_PASSES:
-            self.value, self._quiet = min(2 * self.value, LARGEST), 0
-        return gradient
+            self.value, self._quiet = min(2 * value, LARGEST), 0
+
+
+def _backward(loss: Tensor, leaf: Tensor) -> Tensor:
+    (scaled,) = torch.autograd.grad(loss, leaf, retain_graph=True)
+    return scaled.to(torch.promote_types(scaled.dtype, torch.float32))

@@ -28,6 +28,16 @@ NO_BACKWARD = (
 )
 """What torch says where a network computes something that its backward pass cannot."""
 
+Refusal = Callable[[RuntimeError], str | None]
+"""Why a denoiser has no backward pass, by an error of one; None where the error says nothing about that."""
+
+
+def torch_refusal(error: RuntimeError) -> str | None:
+    """The Refusal of torch itself."""
+    said = str(error)
+    return said.splitlines()[0] if any(words in said for words in NO_BACKWARD) else None
+
+
 DIFFERENCE_STEP = 0.1  # in state standard deviations; bf16 loses the difference below .03 (measured)
 
 
@@ -57,9 +67,11 @@ class ThroughModel:
 
     Raises MissingBackward where the denoiser cannot be differentiated. Networks made for inference change activations
     in place that autograd has saved: at the first sign of it, such activations are copied first, from then on.
+    refusal: what else than torch's words means that there is no backward pass; all other errors pass on unchanged.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, refusal: Refusal = torch_refusal) -> None:
+        self._refusal = refusal
         self._saved: Callable[[], AbstractContextManager] = nullcontext
 
     def __call__(
@@ -71,9 +83,10 @@ class ThroughModel:
         try:
             pulled = self._pull(denoiser, x, sigma, rows, g / scale)
         except RuntimeError as error:
-            if not any(words in str(error) for words in NO_BACKWARD):
+            reason = torch_refusal(error) or self._refusal(error)
+            if reason is None:
                 raise
-            raise MissingBackward(str(error).splitlines()[0]) from error
+            raise MissingBackward(reason) from error
         return pulled.to(g.dtype) * scale
 
     def _pull(self, denoiser: Denoiser, x: Tensor, sigma: float, rows: Rows, v: Tensor) -> Tensor:
@@ -186,12 +199,15 @@ def noisy_latent(
 
 
 def make_pullback(
-    gradient: Gradient, spectrum: Spectrum | None = None, source: SpectrumSource | None = None
+    gradient: Gradient,
+    spectrum: Spectrum | None = None,
+    source: SpectrumSource | None = None,
+    refusal: Refusal = torch_refusal,
 ) -> Pullback:
     """The pullback of one run; spectrum and source: what the image prior takes for the spectrum of pictures."""
     if gradient is Gradient.IMAGE_PRIOR:
         return ImagePrior(spectrum, source)
-    return ThroughModel() if gradient is Gradient.THROUGH_MODEL else WITHOUT_STATE[gradient]
+    return ThroughModel(refusal) if gradient is Gradient.THROUGH_MODEL else WITHOUT_STATE[gradient]
 
 
 WITHOUT_STATE: dict[Gradient, Pullback] = {

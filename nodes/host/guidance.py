@@ -2,6 +2,7 @@
 
 import logging
 from dataclasses import dataclass, replace
+from functools import partial
 
 import comfy.model_management
 from torch import Tensor
@@ -14,6 +15,7 @@ from ...syncdiffusion_core.pullbacks import Gradient, MissingBackward
 from ...syncdiffusion_core.schedule import GuidanceSchedule
 from ...syncdiffusion_core.spectrum import Spectrum, SpectrumSource
 from ...syncdiffusion_core.views.view_set import ViewSet
+from .forgetful import NotRepeated
 from .gradients import has_backward, normal_tensor, outside_inference
 from .perceptual import PerceptualModel
 from .progress import say
@@ -55,12 +57,12 @@ class GuidanceSettings:
 class HostGuidance:
     """The core's guidance from inside the host: outside inference mode, on tensors that autograd may save.
 
-    streamed: whether the model's weights are (dynamic VRAM). Its backward pass then fetches them again (recompute.py);
-    where the host refuses that, guidance goes on forward only.
+    streamed: whether the model's weights are (dynamic VRAM). Its backward pass then fetches them again (recompute.py).
+    Where the host refuses that, or the model has no backward pass, guidance goes on forward only.
     """
 
     def __init__(self, guidance: PerceptualGuidance, streamed: bool = False) -> None:
-        self._guidance, self._streamed = guidance, streamed
+        self._guidance = replace(guidance, refusal=partial(_refusal, streamed))
 
     def guides(self, step: int) -> bool:
         """Whether the step moves anything."""
@@ -84,14 +86,18 @@ class HostGuidance:
             try:
                 return self._guidance(*inputs)
             except MissingBackward as error:
-                reason = error.reason
-            except RuntimeError as error:
-                if not self._streamed or comfy.model_management.is_oom(error):
-                    raise
-                reason = f"its weights are streamed (dynamic VRAM), and {error}".splitlines()[0]
-            say_forward_only(reason)
+                say_forward_only(error.reason)
             self._guidance = replace(self._guidance, gradient=Gradient.FORWARD_ONLY)
             return self._guidance(*inputs)
+
+
+def _refusal(streamed: bool, error: RuntimeError) -> str | None:
+    """Which errors of a pull through the model, beside torch's own, mean that it has no backward pass here."""
+    if isinstance(error, NotRepeated):
+        return str(error)
+    if streamed and not comfy.model_management.is_oom(error):
+        return f"its weights are streamed (dynamic VRAM), and {error}".splitlines()[0]
+    return None
 
 
 def missing_backward(patcher: object) -> str | None:

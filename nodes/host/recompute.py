@@ -7,13 +7,12 @@ each right before its own gradient: the weights of a forward pass may be gone, o
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from itertools import count
 
 import comfy.ops
 import torch
 from torch import Tensor, nn
-from torch.utils.checkpoint import checkpoint
 
+from .forgetful import forgetful_call
 from .gradients import differentiable_call
 
 CONTAINERS = (nn.ModuleList, nn.ModuleDict, nn.Sequential)
@@ -21,9 +20,9 @@ AFFINE = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
 
 
 def blocks_of(network: nn.Module) -> Iterator[nn.Module]:
-    """The blocks of a network: what stands in its lists and has parts of its own."""
+    """The blocks of a network, itself called or not: what stands in its lists and has parts of its own."""
     for child in network.children():
-        yield from _blocks(child, inside=_is_container(network))
+        yield from _blocks(child, inside=isinstance(network, CONTAINERS))
 
 
 def _blocks(module: nn.Module, inside: bool) -> Iterator[nn.Module]:
@@ -71,20 +70,12 @@ class _Recomputed:
     def __call__(self, *args: object, **kwargs: object) -> object:
         if not torch.is_grad_enabled():
             return self._forward(*args, **kwargs)
-        # What the host tells its blocks in dictionaries changes from block to block.
-        told = [dict(value) for value in (*args, *kwargs.values()) if isinstance(value, dict)]
-        runs = count()
+        return forgetful_call(self._forward, self._again, args, kwargs)
 
-        def run(*args: object, **kwargs: object) -> object:
-            if next(runs) == 0:
-                return self._forward(*args, **kwargs)
-            again = iter(told)
-            args = tuple(dict(next(again)) if isinstance(value, dict) else value for value in args)
-            kwargs = {key: dict(next(again)) if isinstance(value, dict) else value for key, value in kwargs.items()}
-            with recomputing(self._block, blocks=False):
-                return differentiable_call(self._block, self._forward, *args, **kwargs)
-
-        return checkpoint(run, *args, use_reentrant=False, preserve_rng_state=False, **kwargs)
+    def _again(self, *args: object, **kwargs: object) -> object:
+        """The call that the backward pass makes: the network's layers and weights are the host's own by then."""
+        with recomputing(self._block, blocks=False):
+            return differentiable_call(self._block, self._forward, *args, **kwargs)
 
 
 def _cast_layers(network: nn.Module) -> Iterator[nn.Module]:
@@ -118,7 +109,8 @@ class _RunAgain(torch.autograd.Function):
         ctx.layer, ctx.call, ctx.like = layer, forward, (x.shape, x.dtype, x.device)
         if not isinstance(layer, AFFINE):
             ctx.save_for_backward(x)
-        return forward(x)
+        y = forward(x)
+        return y.clone() if y._is_view() else y  # the network may write into it, and autograd refuses that for a view
 
     @staticmethod
     def backward(ctx: object, gradient: Tensor) -> tuple[Tensor, None, None]:

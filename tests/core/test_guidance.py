@@ -331,6 +331,25 @@ def test_other_errors_of_a_network_stay_what_they_are():
         moves(make(), states(), lambda x, sigma, rows: x + torch.zeros(5))
 
 
+def test_what_else_means_that_there_is_no_backward_pass():
+    """The caller's own reasons; an error of the decoder is never asked about."""
+
+    def evicted(x, sigma, rows):
+        if x.requires_grad:
+            raise RuntimeError("evicted")
+        return x
+
+    def broken(z):
+        raise RuntimeError("the decoder broke")
+
+    with pytest.raises(MissingBackward, match=r"\(evicted!\)"):
+        moves(make(refusal=lambda error: f"{error}!"), states(), evicted)
+    with pytest.raises(RuntimeError, match="^evicted$"):
+        moves(make(refusal=lambda error: None), states(), evicted)
+    with pytest.raises(RuntimeError, match="the decoder broke"):
+        moves(make(decode=broken, refusal=lambda error: "all"), states(), evicted)
+
+
 @pytest.mark.parametrize("gradient", Gradient)
 def test_pictures_with_a_time_axis(gradient):
     """[V*N, C, 1, h, w] moves as [V*N, C, h, w] does, guards included."""

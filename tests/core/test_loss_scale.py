@@ -71,6 +71,35 @@ def test_where_no_scale_helps_it_gives_up_and_keeps_the_scale(leaf):
     assert scale.value == START
 
 
+class Failing(torch.autograd.Function):
+    """The identity, whose backward pass is infinite at first and runs out of memory at the third time."""
+
+    @staticmethod
+    def forward(ctx, x, passes):
+        ctx.passes = passes
+        return x.clone()
+
+    @staticmethod
+    def backward(ctx, gradient):
+        ctx.passes.append(gradient)
+        if len(ctx.passes) == 3:
+            raise torch.OutOfMemoryError("out of memory")
+        return gradient * float("inf"), None
+
+
+def test_a_pass_that_is_broken_off_half_way_keeps_the_scale(leaf):
+    scale, passes = LossScale(), []
+    scale.gradient(leaf.sum(), leaf)
+    with pytest.raises(torch.OutOfMemoryError):
+        scale.gradient(Failing.apply(leaf, passes).sum(), leaf)
+    assert [float(gradient[0, 0]) for gradient in passes] == [START, START / 2, START / 4]
+    for _ in range(QUIET_PASSES - 2):
+        scale.gradient(leaf.sum(), leaf)
+    assert scale.value == START
+    scale.gradient(leaf.sum(), leaf)  # the eighth quiet one: the broken one counts for nothing
+    assert scale.value == 2 * START
+
+
 def test_double_precision_stays(leaf):
     wide = leaf.detach().double().requires_grad_(True)
     gradient = LossScale().gradient((wide**2).sum(), wide)

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 
 import comfy.model_patcher
 import comfy.sample
+import comfy.sampler_helpers
+import comfy.samplers
 import comfy.sd
 import small_networks as networks
 import small_vaes as vaes
@@ -164,6 +166,9 @@ FAMILIES = {
 }
 
 
+DIFFERENTIABLE = [name for name, family in FAMILIES.items() if family.backward]
+
+
 class Bench:
     """One family's small model under the nodes of the host and of the pack, with small settings.
 
@@ -201,6 +206,23 @@ class Bench:
         given, names = self.inputs(**inputs), ("steps", "cfg", "sampler_name", "scheduler", "positive", "negative")
         args = (noise, *(given[name] for name in names), torch.zeros_like(noise))
         return comfy.sample.sample(model or self.model, *args, seed=3, disable_pbar=True)
+
+    def predictor(self) -> Callable[[torch.Tensor], torch.Tensor]:
+        """x -> x0 of one window half way, with CFG, by the host's own functions."""
+        base = self.model.model
+        base.current_patcher = self.model
+        with torch.inference_mode():
+            empty = self.family.latent(64, 64)["samples"]
+            given = {role: self.family.conditioning(k) for k, role in enumerate(("positive", "negative"), 1)}
+            given = {role: comfy.sampler_helpers.convert_cond(cond) for role, cond in given.items()}
+            ready = comfy.samplers.process_conds(base, empty, given, torch.device("cpu"), latent_image=empty)
+        level = float(base.model_sampling.percent_to_sigma(0.5))
+
+        def x0(state: torch.Tensor) -> torch.Tensor:
+            conds = (ready["negative"], ready["positive"], 2.0, {"transformer_options": {}})
+            return comfy.samplers.sampling_function(base, state, torch.full((1,), level), *conds)
+
+        return x0
 
     def run(self, layout: object = None, **inputs: object) -> tuple[dict, str]:
         """(LATENT, trace) of the Panorama Sampler."""

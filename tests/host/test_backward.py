@@ -1,8 +1,6 @@
 """The gradient through the model: right where the host's network has one, else forward only, and said so."""
 
 import comfy.model_management
-import comfy.sampler_helpers
-import comfy.samplers
 import comfy.sd
 import pytest
 import small_families
@@ -10,8 +8,6 @@ import small_networks
 import torch
 from comfy.patcher_extension import WrappersMP
 from comfy_api.torch_helpers import set_torch_compile_wrapper
-
-DIFFERENTIABLE = [name for name, family in small_families.FAMILIES.items() if family.backward]
 
 
 def same(one, other):
@@ -35,25 +31,13 @@ def said(host):
     return [data for _, data in host.server.events if isinstance(data, bytes) and b"gradient: forward only" in data]
 
 
-@pytest.mark.parametrize("name", DIFFERENTIABLE)
+@pytest.mark.parametrize("name", small_families.DIFFERENTIABLE)
 def test_the_gradient_is_the_derivative(name, of, gradients):
     """<J^T g, d> against a central difference of <g, x0(x + h d)>, with CFG, in float32."""
     bench = of(name)
-    base = bench.model.model
-    base.current_patcher = bench.model
+    base, x0 = bench.model.model, bench.predictor()
     shape = bench.family.latent(64, 64)["samples"].shape
     x, g, d = (torch.randn(shape, generator=torch.manual_seed(seed)) for seed in (1, 2, 3))
-    with torch.inference_mode():
-        empty = torch.zeros(shape)
-        given = {role: bench.family.conditioning(k) for k, role in enumerate(("positive", "negative"), 1)}
-        given = {role: comfy.sampler_helpers.convert_cond(cond) for role, cond in given.items()}
-        ready = comfy.samplers.process_conds(base, empty, given, torch.device("cpu"), latent_image=empty)
-    level = base.model_sampling.percent_to_sigma(0.5)
-
-    def x0(state):
-        conds = (ready["negative"], ready["positive"], 2.0, {"transformer_options": {}})
-        return comfy.samplers.sampling_function(base, state, torch.full((1,), float(level)), *conds)
-
     with gradients.outside_inference(), torch.enable_grad(), torch.autograd.graph.allow_mutation_on_saved_tensors():
         leaf = x.clone().requires_grad_(True)
         predicted = gradients.differentiable_call(base, x0, leaf)

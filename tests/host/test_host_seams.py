@@ -143,6 +143,34 @@ def test_context_windows_of_the_host_are_refused(models, panorama, windows, run_
         panorama(model, windows(64, 32))
 
 
+@pytest.mark.parametrize("gradient", ["image prior (Wiener)", "through the model"])
+def test_an_error_of_the_decoder_passes_on_where_weights_are_streamed(
+    gradient, models, panorama, windows, guidance, module_of, monkeypatch, host
+):
+    """It says nothing about the model's backward pass."""
+
+    class Streamed(type(models["eps"])):
+        def is_dynamic(self):
+            return True
+
+    decoder, calls = module_of("host.decoder").HostDecoder, []
+    decode = decoder.__call__
+
+    def second_time_broken(self, x0):
+        calls.append(x0)
+        if len(calls) == 2:
+            raise RuntimeError("a passing fault")
+        return decode(self, x0)
+
+    monkeypatch.setattr(decoder, "__call__", second_time_broken)
+    model = models["eps"].clone()
+    model.__class__ = Streamed
+    host.server.events.clear()
+    with pytest.raises(RuntimeError, match="a passing fault"):
+        panorama(model, windows(64, 64), guidance=guidance(end_percent=1.0, gradient=gradient), steps=2)
+    assert not any(b"gradient: forward only" in data for _, data in host.server.events if isinstance(data, bytes))
+
+
 def test_streamed_weights_that_cannot_be_fetched_again_mean_forward_only(models, panorama, windows, guidance, host):
     class Streamed(type(models["eps"])):
         def is_dynamic(self):
@@ -157,7 +185,7 @@ def test_streamed_weights_that_cannot_be_fetched_again_mean_forward_only(models,
     model.__class__ = Streamed
     model.add_wrapper_with_key(WrappersMP.DIFFUSION_MODEL, "test", refuse)
     through = panorama(model, windows(64, 64), guidance=guidance(end_percent=1.0), steps=2)[0]["samples"]
-    said = [data for _, data in host.server.events if isinstance(data, bytes) and b"forward only" in data]
+    said = [data for _, data in host.server.events if isinstance(data, bytes) and b"gradient: forward only" in data]
     forward = guidance(end_percent=1.0, gradient="forward only")
     wanted = panorama(models["eps"], windows(64, 64), guidance=forward, steps=2)[0]["samples"]
     assert said
