@@ -2,7 +2,7 @@
 
     python -m bench.frontier --time 3
     python -m bench.frontier --seeds 16 --only w0 reference_mode balanced fast
-    python -m bench.frontier --again balanced fast --time 3
+    python -m bench.frontier --forget balanced fast
     python -m bench.frontier --profile balanced
     python -m bench.frontier --shapes
 
@@ -23,7 +23,7 @@ from pathlib import Path
 
 import torch
 
-from bench.arms import Arm, reference_set
+from bench.arms import UNGUIDED, Arm, reference_set
 from bench.figures import figures, further_columns, paper_columns
 from bench.frontier_arms import HELD_OUT, MAIN, MODE, NEEDS_CUDA, TILED_DIFFUSION, frontier_arms
 from bench.frontier_tables import Frontier, bound_table, cost_table, frontier_csv, frontier_table
@@ -40,12 +40,12 @@ from bench.plots import plot_frontier
 from bench.profiles import write_profile
 from bench.protocol import FRONTIER, Protocol
 from bench.score import score_all
-from bench.settled import settle
+from bench.settled import settle, settle_seeds
 from bench.shapes import measure_shapes
 from bench.sheet import contact_sheet
 from bench.surface import lacking
 from bench.tables import change_table, interval_table
-from bench.timing import measure, medians
+from bench.timing import measure, timed
 from bench.wrong_spectra import upload_pictures
 
 RESULTS = Path(__file__).resolve().parent / "results" / "frontier"
@@ -58,11 +58,14 @@ The second network, which is the judge's, has guided nothing."""
 AT_LEAST = "## What the presets keep at least"
 COSTS = """## What a panorama takes
 
-Seconds are medians; passes count windows, of the model with and without the prompt one each. Peak memory: {how}."""
+Seconds are medians, with their range where a row was timed several times; passes count windows, of the model with and
+without the prompt one each. Memory: the sampler's peak, until the panorama is decoded, and that of the whole run:
+{how}."""
 FIGURES = """## The figures themselves
 
 Mean and 95 % interval over panoramas. KID of fewer than some dozens of panoramas says little."""
 DIFFERENCES = """## Differences to the reference mode, on the same seeds"""
+JOURNALS = ("timing.jsonl", "measures.jsonl", "scores.jsonl")
 SHEET_SEEDS = 10  # two of each prompt
 
 
@@ -71,7 +74,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, default=RESULTS, help="results folder; what it holds is gone on with")
     parser.add_argument("--only", nargs="+", metavar="ARM", help="make these rows only; the table has all there are")
-    parser.add_argument("--again", nargs="+", metavar="ARM", help="first drop what is kept of these rows, all of it")
+    parser.add_argument("--forget", nargs="+", metavar="ARM", help="only drop what is kept of these rows, all of it")
     parser.add_argument("--seeds", type=int, default=64, help="of the main rows; the others take at most 16 of them")
     parser.add_argument("--first-seed", type=int, default=HELD_OUT, help="another one to tune on, with another --out")
     parser.add_argument("--references", type=int, default=FRONTIER.references, help="single images to compare with")
@@ -92,14 +95,21 @@ def chosen(arms: Sequence[Arm], names: Sequence[str] | None) -> list[Arm]:
     return [arm for arm in arms if not names or arm.name in names]
 
 
-def forget(arms: Sequence[Arm], folder: Path) -> None:
-    """Drop the rows' pictures, counts and times: for presets whose meaning has changed, which no graph shows."""
-    names = {arm.name for arm in arms}
-    for name in names:
-        shutil.rmtree(folder / "pictures" / name, ignore_errors=True)
-    for path in (folder / "measures.jsonl", folder / "timing.jsonl"):
-        kept = [json.dumps(row) + "\n" for row in Journal(path) if row["arm"] not in names]
-        write_whole(path, "".join(kept).encode())
+def forget(arms: Sequence[Arm], folder: Path) -> str:
+    """Drop the rows' times, counts, scores and pictures: for presets whose meaning has changed, which no graph shows.
+
+    Pictures go last: a kill meanwhile leaves none of their figures behind. Says what was dropped.
+    """
+    said = []
+    for arm in arms:
+        lines = (Journal(folder / name).drop(lambda row, arm=arm: row["arm"] == arm.name) for name in JOURNALS)
+        dropped = [f"{count} of {name}" for name, count in zip(JOURNALS, lines, strict=True) if count]
+        pictures = folder / "pictures" / arm.name
+        if pictures.is_dir():
+            dropped.append(f"{len(list(pictures.glob('*.png')))} pictures")
+            shutil.rmtree(pictures)
+        said.append(f"{arm.name}: {', '.join(dropped) or 'nothing was kept'}")
+    return "\n".join(said)
 
 
 def able(protocol: Protocol, arms: Sequence[Arm], runner: InProcess) -> list[Arm]:
@@ -171,8 +181,7 @@ def run(options: argparse.Namespace) -> str:
     if options.tiled_diffusion is None and any(arm.name == TILED_DIFFUSION for arm in wanted):
         wanted = [arm for arm in wanted if arm.name != TILED_DIFFUSION]
         print(f"skipped: {TILED_DIFFUSION}, give its checkout by --tiled-diffusion PATH", file=sys.stderr)
-    if options.again:
-        forget(chosen(arms, options.again), options.out)
+    settle_seeds(options.first_seed, options.out)
     settle(protocol, arms, options.out)
     if not options.score_only:
         make(protocol, wanted, options)
@@ -182,7 +191,9 @@ def run(options: argparse.Namespace) -> str:
     rows = figures(protocol, arms, scores, judges.standardise, against=MODE)
     if not rows:
         raise ValueError(f"{options.out} holds no picture that can be scored")
-    frontier = Frontier(rows, medians(options.out), taken_by_arm(protocol, arms, options.out))
+    frontier = Frontier(rows, timed(protocol, arms, options.out), taken_by_arm(protocol, arms, options.out))
+    if UNGUIDED not in frontier.seconds:
+        print("no times, so no picture of them: run with --time N", file=sys.stderr)
     return write_results(protocol, arms, frontier, options.out, judges.caption_title)
 
 
@@ -207,6 +218,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
             print(measure_shapes(options.out, options.shapes))
         elif options.profile:
             print(profiled(options))
+        elif options.forget:
+            print(forget(chosen(frontier_arms(FRONTIER, range(1)), options.forget), options.out))
         else:
             check_packages()
             print(run(options))

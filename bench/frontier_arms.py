@@ -12,7 +12,8 @@ from bench.protocol import Protocol
 from bench.wrong_spectra import of_noise, of_ramps
 
 MODE = "reference_mode"
-"""The row that every other is held against: guidance with nothing saved."""
+"""The row that every other is held against: guidance with nothing saved, by the protocol's gradient (the image prior's,
+where the pack's preset of that name goes through the model)."""
 BALANCED, FAST = "balanced", "fast"
 MAIN = (UNGUIDED, MODE, BALANCED, FAST)
 """The rows of the claims: on all seeds, in the contact sheet, with intervals in the picture."""
@@ -39,11 +40,13 @@ SAVED = {
     "bfloat16": {"precision": "bfloat16"},
     "float16": {"precision": "float16"},
     "span": {"span": 2.0},
+    "dose": {"span": 2.0, "strength": 1.5},
     "half": {"grid": "half overlapping"},
     "rolled": {"grid": "rolled"},
     "alternating": {"grid": "alternating"},
 }
-"""Widgets of Guidance Savings over those that save nothing, by what the rows below call them."""
+"""Widgets of Guidance Savings over those that save nothing, by what the rows below call them; the dose is the presets'
+own, with nothing saved."""
 PRESETS = {BALANCED: {"preset": "balanced"}, FAST: {"preset": "fast"}}
 """Widgets of Perceptual Sync Guidance over the reference's: the gradient stays the protocol's."""
 NEEDS_CUDA = ("float16",)
@@ -62,7 +65,7 @@ def frontier_arms(protocol: Protocol, seeds: range) -> tuple[Arm, ...]:
 def _main(protocol: Protocol) -> tuple[Arm, ...]:
     return (
         _arm(protocol, UNGUIDED, "MultiDiffusion"),
-        _guided(protocol, MODE, "reference"),
+        _guided(protocol, MODE, "reference, image prior"),
         *(_guided(protocol, name, f"preset {name}", **PRESETS[name]) for name in (BALANCED, FAST)),
     )
 
@@ -74,14 +77,16 @@ def _explored(protocol: Protocol) -> tuple[Arm, ...]:
     alone = partial(_guided, protocol)
     return (
         official("official", "official algorithm, w = 20, all steps"),
-        official("straight", "the same, one window a call", sampler={"windows_per_batch": 1}),
+        official("straight", "official algorithm, one window a call", sampler={"windows_per_batch": 1}),
         alone("all_steps", "all steps guided", **OPTIONS["all steps"]),
         alone("through_model", "through the model", **OPTIONS["through the model"]),
         alone("forward_only", "forward only", **OPTIONS["forward only"]),
         alone("decoder_only", "decoder only", **OPTIONS["decoder only"]),
         alone("spectrum_online", "spectrum of this picture", **OPTIONS["online"]),
         alone("fewer_steps", "half of the guided steps", **OPTIONS["fewer steps"]),
-        alone("part", "the same, dose kept", savings=SAVED["part"]),
+        alone("part", "half of the guided steps, dose kept", savings=SAVED["part"]),
+        alone("span", "reference, guided twice as long", savings=SAVED["span"]),
+        alone("dose", "reference, guided twice as long, 1.5 times the weight", savings=SAVED["dose"]),
         *(
             alone(name.replace(" ", "_"), title, savings=SAVED[name])
             for name, title in (
@@ -108,7 +113,11 @@ def _explored(protocol: Protocol) -> tuple[Arm, ...]:
         alone(
             "rolled_light", "rolled windows, x0 reused, light decoder", savings=_both("rolled", "second pass", "light")
         ),
-        alone("rolled_all", "the same, fewer steps", savings=_both("rolled", "second pass", "light", "part")),
+        alone(
+            "rolled_all",
+            "rolled windows, x0 reused, light decoder, fewer steps",
+            savings=_both("rolled", "second pass", "light", "part"),
+        ),
         alone(
             "rolled_span", "rolled light, guided twice as long", savings=_both("rolled", "second pass", "light", "span")
         ),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -24,16 +25,23 @@ COHERENCE = {
 }
 SHARED = {"agree": "label agreement", "label_distance": "label distance", INTRA_LPIPS: "second network"}
 """Figures that the targets are about; none of their networks has guided."""
+CHANGES = {"kid": "KID", "giqa": "Mean-GIQA"}
+"""Quality of crops, shown as the difference to the reference mode's."""
 MIB = 2**20
 NONE, HEAD = "–", 2
+FEWEST = 16
+"""Panoramas below which a row's KID, its GIQA and the intervals of its shares are not shown: they would say nothing."""
 
 
 @dataclass(frozen=True)
 class Frontier:
-    """All that the table says. rows: figures by arm, changes against the reference mode. seconds, taken: by arm."""
+    """All that the table says. rows: figures by arm, changes against the reference mode.
+
+    seconds: by arm, of each time that it was timed. taken: by arm.
+    """
 
     rows: Sequence[Row]
-    seconds: Mapping[str, float]
+    seconds: Mapping[str, Sequence[float]]
     taken: Mapping[str, Taken]
 
     def row(self, name: str) -> Row | None:
@@ -47,9 +55,13 @@ class Frontier:
             return None
         return shares_of(row, base, reference, key)
 
+    def median(self, name: str) -> float | None:
+        """Median seconds of an arm."""
+        return statistics.median(self.seconds[name]) if name in self.seconds else None
+
     def time(self, name: str, unit: str) -> float | None:
-        """Seconds of an arm over those of another."""
-        return _over(self.seconds.get(name), self.seconds.get(unit))
+        """Seconds of an arm over those of another, medians both."""
+        return _over(self.median(name), self.median(unit))
 
     def passes(self, name: str, kind: str, unit: str) -> float | None:
         """Passes forward and backward over those of another arm; kind: model or decoder."""
@@ -57,9 +69,9 @@ class Frontier:
         return None if own is None or other is None else _over(getattr(own, kind).total, getattr(other, kind).total)
 
     def memory(self, name: str, unit: str) -> float | None:
-        """Peak memory over that of another arm."""
+        """The sampler's peak memory over that of another arm; the decode's is the same for all."""
         own, other = self.taken.get(name), self.taken.get(unit)
-        return None if own is None or other is None else _over(own.peak_bytes, other.peak_bytes)
+        return None if own is None or other is None else _over(own.sampling_bytes, other.sampling_bytes)
 
     def of_reference(self, row: Row, key: str) -> float | None:
         """Mean figure over the reference mode's on the same seeds."""
@@ -73,9 +85,10 @@ class Frontier:
 
 def frontier_table(frontier: Frontier) -> str:
     """The table: every figure over the reference mode's of the same run, its gain as the share that a row keeps."""
-    costs = ["time, x MultiDiffusion", "time", "model passes", "decoder passes", "peak memory"]
+    costs = ["time, x MultiDiffusion", "time", "model passes", "decoder passes", "sampler's peak memory"]
     kept = [f"gain kept: {title}" for title in SHARED.values()]
-    lines = head(["x reference", "n", *costs, *COHERENCE.values(), *kept, "KID x 1000, difference", "variance"])
+    changes = [f"{title} x 1000, difference" for title in CHANGES.values()]
+    lines = head(["x reference", "n", *costs, *COHERENCE.values(), *kept, *changes, "variance"])
     for row in frontier.rows:
         name = row.arm.name
         cells = [
@@ -86,9 +99,10 @@ def frontier_table(frontier: Frontier) -> str:
             frontier.memory(name, MODE),
             *(frontier.of_reference(row, key) for key in COHERENCE),
         ]
-        shares = [_share(frontier.share(row, key)) for key in SHARED]
+        shares = [_share(frontier.share(row, key), row.count >= FEWEST) for key in SHARED]
+        changed = [_change(row, key) for key in CHANGES]
         variance = _ratio(frontier.of_reference(row, "variance"))
-        lines.append(line([row.arm.title, str(row.count), *map(_ratio, cells), *shares, _kid(row), variance]))
+        lines.append(line([row.arm.title, str(row.count), *map(_ratio, cells), *shares, *changed, variance]))
     return "\n".join(lines) + "\n"
 
 
@@ -101,10 +115,11 @@ def cost_table(frontier: Frontier) -> str:
             "",
             "seconds",
             *title,
-            "peak MiB",
+            "sampler's peak MiB",
+            "whole run's",
             "model, x MultiDiffusion",
             "decoder, x MultiDiffusion",
-            "memory, x MultiDiffusion",
+            "sampler's memory, x MultiDiffusion",
         ]
     )
     for row in frontier.rows:
@@ -112,7 +127,7 @@ def cost_table(frontier: Frontier) -> str:
         seconds, taken = frontier.seconds.get(name), frontier.taken.get(name)
         if seconds is None and taken is None:
             continue
-        cells = [NONE if seconds is None else f"{seconds:.2f}", *(_taken(taken) if taken else [NONE] * 7)]
+        cells = [_seconds(seconds), *(_taken(taken) if taken else [NONE] * 8)]
         ratios = [*(frontier.passes(name, kind, UNGUIDED) for kind in ("model", "decoder"))]
         lines.append(line([row.arm.title, *cells, *map(_ratio, [*ratios, frontier.memory(name, UNGUIDED)])]))
     return "\n".join(lines) + "\n"
@@ -145,7 +160,9 @@ def frontier_csv(frontier: Frontier) -> str:
 def _record(frontier: Frontier, row: Row) -> dict[str, object]:
     name = row.arm.name
     record: dict[str, object] = {"arm": name, "title": row.arm.title, "panoramas": row.count}
-    record["seconds"] = frontier.seconds.get(name)
+    record["seconds"] = _number(frontier.median(name))
+    if each := frontier.seconds.get(name):
+        record["seconds low"], record["seconds high"], record["times"] = min(each), max(each), len(each)
     record["time_over_multidiffusion"], record["time_over_reference"] = (
         _number(frontier.time(name, unit)) for unit in (UNGUIDED, MODE)
     )
@@ -153,7 +170,7 @@ def _record(frontier: Frontier, row: Row) -> dict[str, object]:
         for kind in KINDS:
             passes = getattr(taken, kind)
             record[f"{kind}_forward"], record[f"{kind}_backward"] = passes.forward, passes.backward
-        record["peak_bytes"] = taken.peak_bytes
+        record["sampling_bytes"], record["peak_bytes"] = taken.sampling_bytes, taken.peak_bytes
     for key, triple in row.interval.items():
         record.update(_spread(key, triple))
     for key, triple in row.change.items():
@@ -181,18 +198,28 @@ def _ratio(value: float | None) -> str:
     return NONE if value is None else f"{value:.2f}"
 
 
-def _share(share: Share | None) -> str:
-    return NONE if share is None else f"{share.value:.0%} ({share.low:.0%} to {share.high:.0%})"
-
-
-def _kid(row: Row) -> str:
-    if "kid" not in row.change:
+def _seconds(each: Sequence[float] | None) -> str:
+    """The median, and where there are several the range."""
+    if not each:
         return NONE
-    return "{:+.0f} ({:+.0f} to {:+.0f})".format(*(1000 * value for value in row.change["kid"]))
+    middle = f"{statistics.median(each):.2f}"
+    return middle if len(each) == 1 else f"{middle} ({min(each):.2f} to {max(each):.2f})"
+
+
+def _share(share: Share | None, with_interval: bool) -> str:
+    if share is None:
+        return NONE
+    return f"{share.value:.0%} ({f'{share.low:.0%} to {share.high:.0%}' if with_interval else NONE})"
+
+
+def _change(row: Row, key: str) -> str:
+    if key not in row.change or row.count < FEWEST:
+        return NONE
+    return "{:+.0f} ({:+.0f} to {:+.0f})".format(*(1000 * value for value in row.change[key]))
 
 
 def _taken(taken: Taken) -> list[str]:
     passes = [
         f"{part:.0f}" for each in (taken.model, taken.decoder, taken.light) for part in (each.forward, each.backward)
     ]
-    return [*passes, f"{taken.peak_bytes / MIB:.0f}"]
+    return [*passes, *(f"{peak / MIB:.0f}" for peak in (taken.sampling_bytes, taken.peak_bytes))]

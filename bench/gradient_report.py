@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import csv
+import io
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 
-from bench.plots import _pyplot, _save
+from bench.journal import write_whole
+from bench.plots import pyplot, save_figure
 
 DRAWN = {
     "exact J g (jvp)": "#222222",
@@ -30,11 +32,10 @@ Figures = dict[tuple[float, float, str], np.ndarray]
 
 def write_report(rows: Sequence[dict], folder: Path) -> None:
     """table.md, figures.csv and cosine.png of the journal's rows."""
-    figures = collect(rows)
-    seeds = len({row["seed"] for row in rows})
-    (folder / "table.md").write_text(table(figures, seeds), encoding="utf-8")
-    with (folder / "figures.csv").open("w", newline="", encoding="utf-8") as file:
-        csv.writer(file, lineterminator="\n").writerows(spreadsheet(figures))
+    figures, file = collect(rows), io.StringIO()
+    csv.writer(file, lineterminator="\n").writerows(spreadsheet(figures))
+    write_whole(folder / "table.md", table(figures, seeds_of(rows)).encode())
+    write_whole(folder / "figures.csv", file.getvalue().encode())
     plot(figures, folder / "cosine.png")
 
 
@@ -47,18 +48,27 @@ def collect(rows: Sequence[dict]) -> Figures:
     return {key: np.array(values) for key, values in windows.items()}
 
 
-def table(figures: Figures, seeds: int) -> str:
+def seeds_of(rows: Sequence[dict]) -> dict[tuple[float, float], int]:
+    """(cfg, sigma) -> from how many seeds the windows are: a run that was stopped has early levels of more."""
+    seeds = defaultdict(set)
+    for row in rows:
+        seeds[row["cfg"], row["sigma"]].add(row["seed"])
+    return {key: len(each) for key, each in seeds.items()}
+
+
+def table(figures: Figures, seeds: Mapping[tuple[float, float], int]) -> str:
     """Markdown: a part for each CFG; mean cosine and median norm ratio at each level."""
     cfgs, sigmas, names = _axes(figures)
     lines = [
         "Mean cosine with the true gradient (reverse mode, float32), and in brackets the median ratio of norms, over "
-        f"windows of {seeds} seeds: 1 (1) is the true gradient itself.",
+        "windows: 1 (1) is the true gradient itself.",
     ]
     for cfg in cfgs:
         lines += ["", f"| CFG {cfg:g} | {' | '.join(f'σ = {sigma:.2f}' for sigma in sigmas)} |"]
         lines.append("|---" * (len(sigmas) + 1) + "|")
         counts = [len(figures.get((cfg, sigma, names[0]), ())) for sigma in sigmas]
         lines.append(f"| *windows* | {' | '.join(f'*{count}*' for count in counts)} |")
+        lines.append(f"| *seeds* | {' | '.join(f'*{seeds.get((cfg, sigma), 0)}*' for sigma in sigmas)} |")
         for name in names:
             cells = [_cell(figures.get((cfg, sigma, name))) for sigma in sigmas]
             lines.append(f"| {name} | {' | '.join(cells)} |")
@@ -81,7 +91,7 @@ def spreadsheet(figures: Figures) -> list[list]:
 
 def plot(figures: Figures, path: Path) -> None:
     """Cosine (band: middle 80 % of windows) and norm ratio over the noise level, a column for each CFG."""
-    plt = _pyplot()
+    plt = pyplot()
     cfgs, sigmas, _ = _axes(figures)
     figure, axes = plt.subplots(2, len(cfgs), figsize=(4.2 * len(cfgs), 6.4), squeeze=False, sharex=True, sharey="row")
     for column, cfg in zip(axes.T, cfgs, strict=True):
@@ -103,7 +113,7 @@ def plot(figures: Figures, path: Path) -> None:
     axes[0, 0].minorticks_off()
     axes[0, 0].invert_xaxis()
     axes[0, -1].legend(fontsize=7, loc="lower right")
-    _save(plt, figure, path)
+    save_figure(plt, figure, path)
 
 
 def _axes(figures: Figures) -> tuple[list[float], list[float], list[str]]:

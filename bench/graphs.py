@@ -8,6 +8,8 @@ from bench.protocol import GUIDANCE, SAVINGS, Protocol
 Graph = dict[str, dict]
 PICTURE = "picture"
 """The node whose image is the panorama."""
+DECODE = "image"
+"""The node that decodes it, the next after the sampler."""
 
 
 def graph_of(protocol: Protocol, arm: Arm, seed: int) -> Graph:
@@ -22,7 +24,7 @@ def graph_of(protocol: Protocol, arm: Arm, seed: int) -> Graph:
         **({} if arm.guidance is None else _guidance(protocol, arm)),
         **patches,
         "sampler": _sampler(protocol, arm, seed, next(reversed(patches), "model")),
-        "image": _node(
+        DECODE: _node(
             "SyncDiffusionPanoramaDecode",
             samples=["sampler", 0],
             vae=["model", 2],
@@ -31,7 +33,7 @@ def graph_of(protocol: Protocol, arm: Arm, seed: int) -> Graph:
             wrap_margin=128,
             tile_size=1024,
         ),
-        PICTURE: _node("PreviewImage", images=["image", 0]),
+        PICTURE: _node("PreviewImage", images=[DECODE, 0]),
     }
     if arm.rebuild is not None:
         arm.rebuild(graph)

@@ -6,6 +6,7 @@ import asyncio
 import re
 import sys
 import uuid
+from collections.abc import Callable
 from pathlib import Path
 
 from bench.graphs import PICTURE, Graph
@@ -17,6 +18,8 @@ ESTIMATE = re.compile(r"([\d,]+) MB beside the models' weights")
 """What the pack's samplers say of their memory, in MiB."""
 LIGHT_CLASS = "LightDecoder"
 """Of the pack's own light decoder."""
+OnNode = Callable[[str], None]
+"""Called with the id of each node of a graph as it starts; those that the host has kept from the run before do not."""
 
 
 class InProcess:
@@ -82,17 +85,17 @@ class InProcess:
         of = (kind for name, kind in places.items() for model in loaded if getattr(model, name, None) is module)
         return next(of, None)
 
-    def run(self, graph: Graph) -> bytes:
+    def run(self, graph: Graph, on_node: OnNode | None = None) -> bytes:
         """The PNG file of the graph's picture. Raises RuntimeError with the host's words when it fails."""
         import folder_paths
 
-        image = self.execute(graph)[PICTURE]["images"][0]
+        image = self.execute(graph, on_node)[PICTURE]["images"][0]
         path = Path(folder_paths.get_temp_directory()) / image["subfolder"] / image["filename"]
         data = path.read_bytes()
         path.unlink()
         return data
 
-    def execute(self, graph: Graph) -> dict[str, dict]:
+    def execute(self, graph: Graph, on_node: OnNode | None = None) -> dict[str, dict]:
         """What the graph's output nodes show, by node. Raises RuntimeError with the host's words when it fails."""
         import execution
 
@@ -100,7 +103,9 @@ class InProcess:
         valid, error, wanted, node_errors = asyncio.run(execution.validate_prompt("bench", graph, None))
         if not valid or node_errors:
             raise RuntimeError(f"ComfyUI refuses the graph: {error or node_errors}")
-        self._executor.execute(graph, uuid.uuid4().hex, {"extra_pnginfo": {}}, wanted)
+        self._server.on_node = on_node
+        client = {} if on_node is None else {"client_id": "bench"}  # the host tells of its nodes where one listens
+        self._executor.execute(graph, uuid.uuid4().hex, {"extra_pnginfo": {}, **client}, wanted)
         for kind, data in self._executor.status_messages:
             if kind in ("execution_error", "execution_interrupted"):
                 raise RuntimeError(f"{data.get('node_type')}: {data.get('exception_message', 'interrupted').strip()}")
@@ -130,16 +135,18 @@ def _silent_server():
     import server
 
     class SilentServer(server.PromptServer):
-        """The host's server object, which nodes ask for; of its messages only the texts under nodes are kept."""
+        """The host's server object, which nodes ask for; texts under nodes are kept, starts of nodes handed on."""
 
         def __init__(self, loop) -> None:
             super().__init__(loop)
             self.texts: list[str] = []
+            self.on_node: OnNode | None = None
 
         def send_progress_text(self, text, node_id, sid=None) -> None:
             self.texts.append(str(text))
 
         def send_sync(self, event, data, sid=None) -> None:
-            pass
+            if event == "executing" and self.on_node is not None and data["node"] is not None:
+                self.on_node(data["node"])
 
     return SilentServer(asyncio.new_event_loop())

@@ -22,7 +22,7 @@ class Passes:
     """Rows through one kind of network, each in units of one window's latent cells.
 
     Conditional and unconditional rows count one each. backward: gradients that came back to what it put out; what
-    checkpointing computes again is in neither.
+    checkpointing computes again is in neither, and so is a pass that failed.
     """
 
     forward: float = 0.0
@@ -51,6 +51,8 @@ def counted(kind_of: Callable[[nn.Module], str | None], window_cells: int) -> It
         if not within or within[0] is not module:
             return
         within.clear()
+        if output is None:  # it raised: out of memory, or checkpointing that has computed again what it wanted
+            return
         counter, x = passes[kind_of(module)], next(leaf for leaf in args if isinstance(leaf, Tensor))
         windows = x.shape[0] * x.shape[2:].numel() / window_cells
         counter.forward += windows
@@ -58,7 +60,7 @@ def counted(kind_of: Callable[[nn.Module], str | None], window_cells: int) -> It
         if result.requires_grad:
             result.register_hook(lambda gradient: _add_backward(counter, windows))
 
-    hooks = [register_module_forward_pre_hook(enter), register_module_forward_hook(leave)]
+    hooks = [register_module_forward_pre_hook(enter), register_module_forward_hook(leave, always_call=True)]
     try:
         yield passes
     finally:
@@ -126,4 +128,4 @@ def says_how() -> str:
     """What ``peak_memory`` counts on this machine."""
     if torch.cuda.is_available():
         return "torch.cuda.max_memory_allocated, weights included"
-    return "peak bytes of live tensors, weights and the kernels' scratch space left out"
+    return "peak bytes of live tensors; weights that were loaded before and the kernels' scratch space are left out"

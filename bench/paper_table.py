@@ -152,7 +152,7 @@ def write_results(
     protocol: Protocol, arms: Sequence[Arm], rows: Sequence[Row], caption_title: str, folder: Path
 ) -> str:
     """Everything but the pictures themselves; returns the tables' text."""
-    seconds, columns = medians(folder), paper_columns(caption_title)
+    seconds, columns = medians(protocol, arms, folder), paper_columns(caption_title)
     every = (*columns, *further_columns(rows))
     parts = [paper_table(rows, columns), interval_table(rows, every)]
     if any(row.change for row in rows):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -9,6 +10,7 @@ from pathlib import Path
 from bench.arms import SINGLE, UNGUIDED
 from bench.figures import Column, Row
 from bench.frontier_tables import Frontier
+from bench.journal import write_whole
 from bench.judges import INTRA_LPIPS
 from bench.shares import Share
 
@@ -22,7 +24,7 @@ PERCENT = "{x:.0%}"
 
 def plot_weights(rows: Sequence[Row], columns: Sequence[Column], path: Path) -> None:
     """Each column over w, bars over prompts, single images dashed (the paper's Figure 8)."""
-    plt = _pyplot()
+    plt = pyplot()
     weights = [(_weight(row), row) for row in rows if row.arm.section.startswith("Weight w")]
     single = next((row for row in rows if row.arm.name == SINGLE), None)
     columns = [c for c in columns if all(c.key in row.by_prompt for _, row in weights)]
@@ -37,12 +39,12 @@ def plot_weights(rows: Sequence[Row], columns: Sequence[Column], path: Path) -> 
             axis.axhline(single.by_prompt[column.key][0] * column.scale, color=GREY, linestyle="--", linewidth=1)
         axis.set_title(column.heading, fontsize=10)
         axis.set_xlabel("w")
-    _save(plt, figure, path)
+    save_figure(plt, figure, path)
 
 
 def plot_times(rows: Sequence[Row], seconds: Mapping[str, float], path: Path) -> None:
     """Intra-LPIPS against time, both axes in units of MultiDiffusion's, for the rows of the full width."""
-    plt = _pyplot()
+    plt = pyplot()
     shown = [row for row in rows if row.arm.name in seconds and INTRA_LPIPS in row.interval]
     base = next((row for row in shown if row.arm.name == UNGUIDED), None)
     if base is None:
@@ -62,21 +64,21 @@ def plot_times(rows: Sequence[Row], seconds: Mapping[str, float], path: Path) ->
     axis.minorticks_off()
     axis.set_xlabel("time, times MultiDiffusion's")
     axis.set_ylabel(f"{INTRA_LPIPS} ↓")
-    _save(plt, figure, path)
+    save_figure(plt, figure, path)
 
 
 def plot_frontier(frontier: Frontier, main: Sequence[str], path: Path) -> None:
     """The share of the reference's gain that each row keeps against its time in MultiDiffusions, with 95 % intervals.
 
-    One part for each of KEPT. Shares are of the row's own seeds, so rows of few can be compared with rows of many; the
-    main rows are named in the picture, the others have numbers, named beside it.
+    One part for each of KEPT that rows have. Shares are of the row's own seeds, so rows of few can be compared with
+    rows of many; the main rows are named in the picture, the others have numbers, named beside it.
     """
-    plt = _pyplot()
+    plt = pyplot()
     timed = [(frontier.time(row.arm.name, UNGUIDED), row) for row in frontier.rows]
     timed = [(x, row) for x, row in timed if x is not None]
     parts = [(title, [(x, row, frontier.share(row, key)) for x, row in timed]) for key, title in KEPT.items()]
     parts = [(title, [point for point in points if point[2] is not None]) for title, points in parts]
-    if not all(points for _, points in parts):
+    if not (parts := [(title, points) for title, points in parts if points]):
         return
     figure, (*axes, names) = plt.subplots(1, len(parts) + 1, figsize=(14, 5.6), width_ratios=(*[3] * len(parts), 1.6))
     others = [row.arm.name for _, row in timed if row.arm.name not in main]
@@ -100,7 +102,7 @@ def plot_frontier(frontier: Frontier, main: Sequence[str], path: Path) -> None:
     key = "\n".join(f"{number}  {title_of[name]}" for number, name in enumerate(others, start=1))
     names.text(0, 1, key, fontsize=7.5, color=GREY, verticalalignment="top", transform=names.transAxes)
     names.set_axis_off()
-    _save(plt, figure, path)
+    save_figure(plt, figure, path)
 
 
 def _kept(axis, x: float, share: Share, name: str, is_main: bool) -> None:
@@ -117,7 +119,8 @@ def _weight(row: Row) -> float:
     return 0.0 if row.arm.guidance is None else float(row.arm.guidance["weight"])
 
 
-def _pyplot():
+def pyplot():
+    """matplotlib's, without a screen."""
     import matplotlib
 
     matplotlib.use("agg")
@@ -126,7 +129,10 @@ def _pyplot():
     return plt
 
 
-def _save(plt, figure, path: Path) -> None:
+def save_figure(plt, figure, path: Path) -> None:
+    """A PNG file, whole or not at all, that says nothing of when and by what it was drawn."""
     figure.tight_layout()
-    figure.savefig(path, dpi=110, metadata={"Software": None})
+    file = io.BytesIO()
+    figure.savefig(file, format="png", dpi=110, metadata={"Software": None})
     plt.close(figure)
+    write_whole(path, file.getvalue())

@@ -23,6 +23,19 @@ def settle(protocol: Protocol, arms: Sequence[Arm], folder: Path) -> None:
     _settle_rows(protocol, arms, folder)
 
 
+def settle_seeds(first: int, folder: Path) -> None:
+    """Keep the first seed in the folder, or hold it against that of its results. ValueError where it is another.
+
+    Seeds that something was tuned on and seeds that nothing was are never in one table.
+    """
+    path = folder / "first_seed.json"
+    if path.exists() and (before := json.loads(path.read_text(encoding="utf-8"))) != first:
+        raise ValueError(
+            f"--first-seed: {folder} holds results of the seeds from {before}, got {first}: choose another --out"
+        )
+    write_whole(path, f"{first}\n".encode())
+
+
 def _settle_protocol(protocol: Protocol, path: Path) -> None:
     if path.exists():
         before = replace(load_protocol(path), panoramas=protocol.panoramas, references=protocol.references)

@@ -14,7 +14,7 @@ from tqdm import tqdm
 
 from bench.arms import UNGUIDED, Arm
 from bench.frontier_arms import BALANCED, FAST, MAIN, MODE
-from bench.graphs import PICTURE, Graph, graph_of
+from bench.graphs import DECODE, PICTURE, Graph, graph_of
 from bench.hosts import in_process
 from bench.in_process import InProcess
 from bench.journal import Journal, write_whole
@@ -51,24 +51,31 @@ class Measured:
 
 
 def measure_shapes(folder: Path, names: Sequence[str]) -> str:
-    """Measure what is missing of these shapes (the three of CUDA if none are named); the table, also in shapes.md."""
+    """Measure what is missing of these shapes (the three of CUDA if none are named); the table, also in shapes.md.
+
+    What failed is missing: it is tried again.
+    """
     if unknown := [name for name in names if name not in SHAPES]:
         raise ValueError(f"--shapes: there is no {', '.join(unknown)}; there are {', '.join(SHAPES)}")
     if not torch.cuda.is_available() and "tiny" not in names:
         return "--shapes: no CUDA here, so nothing is measured (--shapes tiny shows that the command works)"
     names, journal = names or CUDA_SHAPES, Journal(folder / "shapes.jsonl")
     device = torch.cuda.get_device_name() if torch.cuda.is_available() else "processor"
-    done = {(row["shape"], row["canvas"], row["arm"]) for row in journal if row["device"] == device}
+    done = {_key(row) for row in journal if row["device"] == device and row["failed"] is None}
     with in_process() as runner, tempfile.TemporaryDirectory() as scratch:
         _prepare(Path(scratch))
         jobs = [(name, canvas, arm) for name in names for canvas in SHAPES[name].canvases for arm in _arms(canvas)]
         for name, canvas, arm in tqdm(jobs, desc="shapes"):
             if (name, _size(canvas), arm.name) not in done and _able(name, canvas, arm, runner):
                 journal.append({"device": device, **asdict(measure_one(name, canvas, arm, runner))})
-    rows = [row for row in journal if row.pop("device") == device]
-    text = shape_table([Measured(**row) for row in rows]) + f"\n{device}; peak memory: {says_how()}.\n"
+    rows = {_key(row): row for row in journal if row.pop("device") == device}  # of what failed before, the last
+    text = shape_table([Measured(**row) for row in rows.values()]) + f"\n{device}; peak memory: {says_how()}.\n"
     write_whole(folder / "shapes.md", text.encode())
     return text
+
+
+def _key(row: dict) -> tuple[str, str, str]:
+    return row["shape"], row["canvas"], row["arm"]
 
 
 def measure_one(name: str, canvas: tuple[int, int], arm: Arm, runner: InProcess) -> Measured:
@@ -160,7 +167,7 @@ def _graph(protocol: Protocol, arm: Arm, name: str, seed: int) -> Graph:
     from bench.shape_nodes import SINK, SOURCE
 
     graph = graph_of(protocol, arm, seed)
-    for node in ("prompt", "negative", "image", PICTURE):
+    for node in ("prompt", "negative", DECODE, PICTURE):
         del graph[node]
     graph["model"] = {"class_type": SOURCE, "inputs": {"name": name}}
     graph["sampler"]["inputs"].update(positive=["model", 1], negative=["model", 2])

@@ -34,7 +34,9 @@ class ToyRunner:
     def __init__(self) -> None:
         self.made: list[tuple[int, int]] = []
 
-    def run(self, graph: dict) -> bytes:
+    def run(self, graph: dict, on_node=None) -> bytes:
+        for node in graph if on_node is not None else ():
+            on_node(node)
         assert graph[PICTURE]["class_type"] == "PreviewImage"
         canvas, sampler = graph["canvas"]["inputs"], graph["sampler"]["inputs"]
         weight = graph["guidance"]["inputs"]["weight"] if "guidance" in graph else 0.0

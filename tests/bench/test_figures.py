@@ -13,7 +13,6 @@ from bench.paper_table import write_results
 from bench.protocol import DEMO
 from bench.score import Score, score_all
 from bench.tables import change_table, interval_table, paper_table
-from bench.timing import medians, time_table
 from syncdiffusion_core.metrics.diversity import Diversity
 from syncdiffusion_core.metrics.giqa import giqa
 from syncdiffusion_core.metrics.kernel import KernelDistance
@@ -117,6 +116,21 @@ def test_a_change_of_crops_is_that_of_the_panoramas_both_have(protocol):
     assert change["diversity"][0] == pytest.approx(expected, rel=1e-6)
 
 
+def test_a_row_that_is_the_baseline_again_differs_by_nothing_in_any_draw(protocol):
+    """Means, KID and diversity alike: the bootstrap draws the same panoramas of both."""
+    own, reference = random_features(10, 2, 0), random_features(50, 1, 1)
+    values = [0.1 * k * k for k in range(10)]
+    scores = [*scores_of("w0", values, own), *scores_of("w20", values, own)]
+    scores += [*scores_of("w5", values[3:], own[3:], first=3)]
+    scores += scores_of("reference", [0.0] * 50, reference, first=1_000_000)
+    rows = figures(protocol, paper_arms(protocol), scores, False)
+    for name in ("w20", "w5"):
+        change = row_of(rows, name).change
+        assert {"Intra-LPIPS", "giqa", "kid", "diversity"} <= change.keys()
+        for key, triple in change.items():
+            assert triple == pytest.approx((0, 0, 0), abs=1e-12), (name, key)
+
+
 def test_pictures_that_all_failed_alike_cost_their_row_its_giqa_only(protocol):
     black = torch.zeros(10, 1, 4)
     scores = [*scores_of("w0", [0.0] * 10, random_features(10, 1, 0)), *scores_of("w20", [0.0] * 10, black)]
@@ -198,14 +212,6 @@ def test_scaled_columns_say_so():
     assert Column("kid", "KID", "↓", 1000.0).heading == "KID x 1000 ↓"
     assert [c.heading for c in paper_columns("caption score")][-1] == "caption score ↑"
     assert len({c.key for c in (*paper_columns("x"), *FURTHER_COLUMNS)}) == 6 + len(FURTHER_COLUMNS)
-
-
-def test_times_are_medians_and_ratios(tmp_path, protocol):
-    for arm, seconds in (("w0", 2.0), ("w0", 4.0), ("w0", 30.0), ("w20", 10.0)):
-        with (tmp_path / "timing.jsonl").open("a") as file:
-            file.write(json.dumps({"arm": arm, "repeat": 0, "seconds": seconds}) + "\n")
-    assert medians(tmp_path) == {"w0": 4.0, "w20": 10.0}
-    assert "| w = 20 | 10.0 | 2.50 |" in time_table(paper_arms(protocol), medians(tmp_path))
 
 
 def test_results_are_written_with_their_plots(folder, arms, protocol, judges):

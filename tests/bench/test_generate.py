@@ -68,6 +68,32 @@ def test_a_journal_drops_a_torn_line_and_names_a_damaged_one(tmp_path):
     assert [row["row"] for row in Journal(path)] == [0, 2, 4]
 
 
+def test_a_reader_leaves_a_line_that_another_process_is_at(tmp_path):
+    path = tmp_path / "rows.jsonl"
+    Journal(path).append({"row": 0})
+    with path.open("ab") as writer:
+        writer.write(b'{"row": ')
+        writer.flush()
+        assert list(Journal(path)) == [{"row": 0}]
+        writer.write(b"1}\n")
+    assert list(Journal(path)) == [{"row": 0}, {"row": 1}]
+
+
+def test_a_reader_makes_no_folder(tmp_path):
+    assert list(Journal(tmp_path / "none" / "rows.jsonl")) == []
+    assert not (tmp_path / "none").exists()
+
+
+def test_rows_taken_out_of_a_journal(tmp_path):
+    journal = Journal(tmp_path / "rows.jsonl")
+    for k in range(4):
+        journal.append({"row": k, "word": "Ümlaut"})
+    assert journal.drop(lambda row: row["row"] % 2) == 2
+    assert journal.drop(lambda row: row["row"] == 7) == 0
+    journal.append({"row": 4})
+    assert [row["row"] for row in Journal(tmp_path / "rows.jsonl")] == [0, 2, 4]
+
+
 @pytest.mark.parametrize("length", range(1, 40, 4))
 def test_a_journal_cut_anywhere_holds_whole_rows(tmp_path, length):
     rows = [{"row": k} for k in range(4)]
@@ -80,3 +106,12 @@ def test_a_file_is_whole_or_not_there(tmp_path):
     write_whole(tmp_path / "a" / "b.png", b"one")
     write_whole(tmp_path / "a" / "b.png", b"two")
     assert [(path.name, path.read_bytes()) for path in (tmp_path / "a").iterdir()] == [("b.png", b"two")]
+
+
+def test_two_processes_write_beside_each_other(tmp_path, monkeypatch):
+    parts = []
+    monkeypatch.setattr("os.replace", lambda part, path: parts.append(part.name))
+    for process in (11, 12):
+        monkeypatch.setattr("os.getpid", lambda process=process: process)
+        write_whole(tmp_path / "b.png", b"one")
+    assert parts == ["b.png.11.part", "b.png.12.part"]

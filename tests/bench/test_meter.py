@@ -47,6 +47,17 @@ def test_a_failure_within_leaves_no_hook(kind_of):
     assert passes[MODEL].forward == 0
 
 
+def test_what_comes_after_a_failure_is_counted(kind_of):
+    """A batch of windows that did not fit is halved and done again; checkpointing ends a forward pass by raising."""
+    net = Net()
+    with counted(kind_of, window_cells=64) as passes:
+        with pytest.raises(RuntimeError):
+            net(torch.randn(5, 3, 8, 8))
+        nn.Conv2d(4, 3, 1)(torch.randn(1, 4, 8, 8))  # another: the one that failed would end its own failure
+        net(torch.randn(2, 4, 8, 8))
+    assert (passes[MODEL].forward, passes[DECODER].forward) == (2, 1)
+
+
 def test_live_tensors_are_what_is_held():
     weight = torch.ones(100, 100)
     with LiveTensors() as memory:

@@ -81,7 +81,8 @@ def test_its_gradient_points_where_the_vaes_points(model, light, guide):
     x0 = early_predictions(model)
     full, ours = (pull(decode, guide, x0) for decode in (model.decode, light.decode))
     low = [F.avg_pool2d(g, 4).flatten(1) for g in (full, ours)]
-    assert F.cosine_similarity(*low).median() > 0.6
+    assert F.cosine_similarity(*low).min() > 0.97
+    assert F.cosine_similarity(full.flatten(1), ours.flatten(1)).min() > 0.95
     assert 0.5 < (ours.flatten(1).norm(dim=1) / full.flatten(1).norm(dim=1)).median() < 2
 
 

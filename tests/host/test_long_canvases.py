@@ -2,7 +2,8 @@
 
 import pytest
 import torch
-from live_bytes import LiveBytes
+
+from bench.meter import LiveTensors
 
 pytestmark = pytest.mark.usefixtures("living_models")
 
@@ -22,7 +23,7 @@ def peak(small, models, windows, panorama, run_node):
 
     def of(width, **inputs):
         conds = controlled(run_node, small, width)
-        with LiveBytes() as live:
+        with LiveTensors() as live:
             panorama(
                 models["eps"], windows(64, 64), latent_image=small.empty_latent(width, 64), steps=1, **conds, **inputs
             )

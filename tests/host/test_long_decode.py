@@ -2,7 +2,8 @@
 
 import pytest
 import torch
-from live_bytes import LiveBytes
+
+from bench.meter import LiveTensors
 
 
 @pytest.mark.parametrize("wrap", [False, True], ids=["", "wrapped"])
@@ -11,7 +12,7 @@ def test_memory_is_that_of_a_tile_whatever_the_length(wrap, vae, run_node):
 
     def beside(width):
         latent = {"samples": torch.randn(1, 4, 16, width, generator=torch.manual_seed(1))}
-        with LiveBytes() as live:
+        with LiveTensors() as live:
             run_node(
                 "SyncDiffusionPanoramaDecode",
                 samples=latent,

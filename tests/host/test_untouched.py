@@ -68,10 +68,18 @@ def test_nothing_of_the_host_is_replaced(models, panorama, windows, guidance):
     assert {key: after[key] for key in before} == before
 
 
-def tensors() -> int:
-    """How many are alive."""
+def tensors() -> tuple[int, int]:
+    """How many are alive, and the bytes that they hold."""
     gc.collect()
-    return sum(1 for thing in gc.get_objects() if isinstance(thing, torch.Tensor))
+    alive = [thing for thing in gc.get_objects() if isinstance(thing, torch.Tensor)]
+    held = {storage.data_ptr(): storage.nbytes() for storage in (each.untyped_storage() for each in alive)}
+    return len(alive), sum(held.values())
+
+
+def grew(before: tuple[int, int]) -> bool:
+    """Whether more is alive than before, by over two tensors or 32 KiB; a canvas of each of twenty runs takes 60."""
+    (count, size), (first, least) = tensors(), before
+    return count > first + 2 or size > least + 2**15
 
 
 @pytest.mark.usefixtures("living_models")
@@ -92,8 +100,10 @@ def test_running_twenty_times_leaves_nothing(models, panorama, windows, guidance
     for _ in range(20):
         run()
         resident.append(process.memory_info().rss / 2**20)
-    assert tensors() <= before + 2
-    assert sum(resident[-5:]) / 5 - sum(resident[5:10]) / 5 < 10  # MB in ten runs, of which each takes about 100
+    assert not grew(before)
+    # And of what Python does not see, in MB over ten runs, each of which takes about 100 for itself. The least of five,
+    # for an allocator gives back when it likes.
+    assert min(resident[-5:]) - min(resident[5:10]) < 30
 
 
 @pytest.fixture
@@ -142,7 +152,7 @@ def test_what_a_run_is_given_stays_and_what_it_made_goes(
     first = tensors()
     for _ in range(3):
         run()
-    assert tensors() <= first + 2
+    assert not grew(first)
     assert contents([everything, mask]) == before
 
 
