@@ -16,8 +16,8 @@ from typing import Protocol as Interface
 
 from bench.graphs import PICTURE, Graph
 
-PACK_ROOT = Path(__file__).resolve().parents[1]
-sys.path.append(str(PACK_ROOT / "scripts"))  # the two commands know how to find, start and ask a host
+# The two commands know how to find, start and ask a host.
+sys.path.append(str(Path(__file__).resolve().parents[1] / "scripts"))
 
 from _client import Client  # noqa: E402
 from _host import Host, find_host  # noqa: E402

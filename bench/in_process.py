@@ -10,10 +10,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 from bench.graphs import PICTURE, Graph
-from bench.hosts import PACK_ROOT
 from bench.meter import DECODER, LIGHT, MODEL
 from bench.surface import Declared
 
+PACK_ROOT = Path(__file__).resolve().parents[1]
 ESTIMATE = re.compile(r"([\d,]+) MB beside the models' weights")
 """What the pack's samplers say of their memory, in MiB."""
 LIGHT_CLASS = "LightDecoder"
