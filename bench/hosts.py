@@ -19,10 +19,10 @@ from bench.graphs import PICTURE, Graph
 # The two commands know how to find, start and ask a host.
 sys.path.append(str(Path(__file__).resolve().parents[1] / "scripts"))
 
-from _client import Client  # noqa: E402
-from _host import Host, find_host  # noqa: E402
-from _progress import prepare_console  # noqa: E402, F401
-from _server import LOCAL, StepFailed, running  # noqa: E402
+from _client import Client
+from _host import Host, find_host
+from _progress import prepare_console  # noqa: F401
+from _server import LOCAL, StepFailed, running
 
 ONE_HEAP = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": str(1 << 40), "MALLOC_TOP_PAD_": str(1 << 28)}
 """For servers on a processor: glibc then keeps freed memory; guided steps take two thirds of the time."""

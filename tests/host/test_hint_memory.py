@@ -7,8 +7,9 @@ import pytest
 import small_vaes
 import torch
 from comfy.patcher_extension import WrappersMP
-from live_bytes import LiveBytes
 from test_controls import CANVAS, controlled, hints_of, in_window, ramp
+
+from bench.meter import LiveTensors
 
 pytestmark = pytest.mark.usefixtures("living_models")
 
@@ -104,7 +105,7 @@ def test_a_moving_grid_keeps_one_hint_at_most(kind, small, models, vae, windows,
     layout, latent = windows(64, 64, grid="rolled"), small.empty_latent(width, 64)
 
     def peak(steps):
-        with LiveBytes() as live:
+        with LiveTensors() as live:
             panorama(models["eps"], layout, latent_image=latent, steps=steps, windows_per_batch=2, **conds)
         return live.peak
 

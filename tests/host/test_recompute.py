@@ -8,8 +8,9 @@ import pytest
 import small_families
 import small_vaes
 import torch
-from live_bytes import LiveBytes
 from torch.autograd.graph import allow_mutation_on_saved_tensors
+
+from bench.meter import LiveTensors
 
 
 @pytest.fixture
@@ -82,9 +83,9 @@ def test_decoders_take_less_at_their_peak(name, most, recompute, gradients):
     """The host's Wan VAE is never called itself, and hands its blocks lists to write into."""
     module, x = getattr(small_vaes, name)().first_stage_model, torch.randn(16 * 32 * 32, generator=torch.manual_seed(1))
     x = x[: 4 * 32 * 32].view(1, 4, 32, 32) if name == "kl_vae_4" else x.view(1, 16, 1, 32, 32)
-    with LiveBytes() as plain:
+    with LiveTensors() as plain:
         wanted, _ = pulled(gradients, module, module.decode, x, nullcontext())
-    with LiveBytes() as again:
+    with LiveTensors() as again:
         got, _ = pulled(gradients, module, module.decode, x, recompute.recomputing(module))
     torch.testing.assert_close(got, wanted, rtol=1e-6, atol=1e-6 * float(wanted.abs().max()))
     assert again.peak < most * plain.peak
