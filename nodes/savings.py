@@ -30,7 +30,8 @@ class GuidanceSavings(io.ComfyNode):
                     "grid",
                     options=Grid,
                     default=Grid.TILED,
-                    tooltip="as tiled: the overlapping windows of the Window Tiler. half overlapping: at strides of "
+                    tooltip="Where windows stand, unless the Window Tiler has a grid of its own. as tiled: its "
+                    "overlapping windows. half overlapping: at strides of "
                     "half a window, half of the model's work at the paper's stride. rolled: side by side, elsewhere "
                     "at each step (SpotDiffusion), a third of the work; borders may be a little softer. alternating: "
                     "two such grids in turn, as fast, but less coherent and with borders that show on the demo model.",
