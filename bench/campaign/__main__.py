@@ -14,8 +14,6 @@ import json
 import os
 import sys
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -35,8 +33,8 @@ def main(arguments: list[str] | None = None) -> None:
     prepare_console()
     options = _parser().parse_args(arguments)
     with tempfile.TemporaryDirectory(prefix="syncdiffusion-campaign-", ignore_cleanup_errors=True) as base:
-        with ground(Path(base), options.packs) as here:
-            print(show(options, here) if options.case else campaign(options, here, Path(base)))
+        here = ground(Path(base), options.packs)
+        print(show(options, here) if options.case else campaign(options, here, Path(base)))
 
 
 def campaign(options: argparse.Namespace, here: Ground, base: Path) -> str:
@@ -59,23 +57,22 @@ def _with_example(found: object, here: Ground) -> object:
     from bench.campaign.running import shrunk
 
     case, ran = shrunk(found.place, found.signature, here)
-    failure = ran.failure
-    return replace(found, example=repr(case), message=failure.message if failure else "", raised_at=failure.place if failure else "")  # fmt: skip
+    if ran.failure is None:  # it does not fail by itself: a run before it has changed something
+        return replace(found, example=f"{case!r}\n(a result when it is run alone)")
+    return replace(found, example=repr(case), message=ran.failure.message, raised_at=ran.failure.place)
 
 
 def show(options: argparse.Namespace, here: Ground) -> str:
     """One case by its place: what it is and what it comes to."""
     from bench.campaign.blocks import Place, draw_block
-    from bench.campaign.running import run_case
 
     node, block, index = options.case.split("/")
     case = draw_block(Place(options.seed, node, int(block)))[int(index)]
-    ran = run_case(case, here)
+    ran = here.run(case.call)
     return f"{case!r}\n{ran.failure or 'a result'}\n{ran.seconds:.2f} s"
 
 
-@contextmanager
-def ground(base: Path, packs: list[Path]) -> Iterator[Ground]:
+def ground(base: Path, packs: list[Path]) -> Ground:
     """The ComfyUI of this machine in this process; all that it writes goes below base."""
     from bench.in_process import InProcess
 
@@ -93,7 +90,7 @@ def ground(base: Path, packs: list[Path]) -> Iterator[Ground]:
         host.load_pack(pack)
     from bench.campaign.ground import Ground
 
-    yield Ground(host.server)
+    return Ground(host.server)
 
 
 def _parser() -> argparse.ArgumentParser:

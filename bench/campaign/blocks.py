@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 
 from hypothesis import HealthCheck, Phase, given, seed, settings
-from hypothesis import errors as hypothesis_errors
+from hypothesis.errors import HypothesisException
 
 from bench.campaign.cases import Case
 from bench.campaign.strategies import cases
@@ -68,10 +69,8 @@ def smallest(place: Place, fails: Callable[[Case], bool]) -> Case:
             best = min(best, case, key=lambda each: len(repr(each)))
             raise _Wanted
 
-    try:
+    with contextlib.suppress(_Wanted, HypothesisException):  # the latter where the tries are used up
         fail()
-    except (_Wanted, hypothesis_errors.HypothesisException, BaseExceptionGroup):
-        pass  # also: flaky, once the tries are used up
     return best
 
 

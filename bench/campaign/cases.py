@@ -33,8 +33,7 @@ class Call:
     output: int = 0
 
     def __repr__(self) -> str:
-        shown = {name: value for name, value in self.inputs.items()}
-        return f"{self.node}{f'[{self.output}]' if self.output else ''}({_listed(shown)})"
+        return f"{self.node}{f'[{self.output}]' if self.output else ''}({_listed(self.inputs)})"
 
 
 @dataclass(frozen=True)

@@ -10,12 +10,11 @@ from pathlib import Path
 
 import torch
 
-import nodes
 from bench.campaign.cases import Call, Thing
 from bench.campaign.ground import Ground
 from bench.campaign.strategies import APPLY, GUIDANCE, PANORAMA, TILER
 from bench.campaign.verdicts import tensors_of
-from bench.campaign.widgets import is_widget
+from bench.campaign.widgets import inputs_of, is_widget
 
 TENSORS, BYTES = 4, 2**18
 """How much more may be alive than at the least: the host's own caches come and go."""
@@ -64,7 +63,7 @@ def clean_calls() -> tuple[Call, Call]:
 
 def untouched(node: str, **given: object) -> Call:
     """A node with its widgets as they come, but for what is given."""
-    inputs = nodes.NODE_CLASS_MAPPINGS[node].define_schema().inputs
+    inputs = inputs_of(node)
     return Call(node, {**{each.id: each.default for each in inputs if is_widget(each)}, **given})
 
 

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import io
 import logging
+import signal
 import time
 import uuid
 from collections.abc import Iterator, Mapping
@@ -21,6 +24,8 @@ from bench.graphs import Graph
 REFUSED = "refused"
 """The type of an error that the host told before it ran anything."""
 INTERRUPTED = "interrupted"
+LIMIT_S = 60.0
+"""For one case, all of which are small: some hundred times what they take."""
 
 
 @dataclass(frozen=True)
@@ -65,7 +70,7 @@ class Ground:
         self._made = {name: self.world.make(thing) for name, thing in things.items()}
         self._kept, started = (), time.monotonic()
         try:
-            with silence():
+            with silence(), limited():
                 failure = self._executed(graph)
             return Ran(self._kept, failure, time.monotonic() - started)
         finally:
@@ -102,13 +107,37 @@ def _refusal(graph: Graph, error: Mapping[str, Any] | None, node_errors: Mapping
 
 @contextmanager
 def silence() -> Iterator[None]:
-    """The host logs each failure with its whole traceback; here they are the outcome."""
+    """The host logs each failure with its whole traceback, which is the outcome here, and draws progress bars."""
     before = logging.root.manager.disable
     logging.disable(logging.CRITICAL)
     try:
-        yield
+        with contextlib.redirect_stderr(io.StringIO()):
+            yield
     finally:
         logging.disable(before)
+
+
+class TooSlow(Exception):
+    """A small case that takes longer than anybody waits."""
+
+
+@contextmanager
+def limited() -> Iterator[None]:
+    """Raises TooSlow in the block after LIMIT_S; where the system has no such alarm, nothing."""
+
+    def stop(*_: object) -> None:
+        raise TooSlow(f"not done after {LIMIT_S:.0f} s")
+
+    if not hasattr(signal, "setitimer"):
+        yield
+        return
+    before = signal.signal(signal.SIGALRM, stop)
+    signal.setitimer(signal.ITIMER_REAL, LIMIT_S)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
 
 
 def _value_node(ground: Ground) -> type:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-import comfy.latent_formats
+import comfy.ldm.models.autoencoder
+import comfy.ldm.wan.vae
 import comfy.model_base
 import comfy.model_patcher
 import comfy.sd
@@ -112,9 +113,11 @@ FAMILIES = {
     "flow": Family(_unet("FLOW")),
     "SDXL": Family(_configured("SDXL", SDXL)),
     "Flux": Family(_configured("Flux", SMALL_FLUX), channels=16, vae="kl16"),
-    "Wan": Family(_configured("WAN21_T2V", WAN), channels=16, frames=True, vae="kl16"),
+    "Wan": Family(_configured("WAN21_T2V", WAN), channels=16, frames=True, vae="wan"),
     "pixels": Family(_configured("ChromaRadiance", RADIANCE), channels=3, cell_px=1, vae="pixels"),
 }
+VAES = ("kl4", "kl16", "wan", "pixels", "none")
+"""What vae_of makes; none is what a checkpoint without a VAE gives."""
 
 
 def model_of(name: str) -> comfy.model_patcher.ModelPatcher:
@@ -125,11 +128,13 @@ def model_of(name: str) -> comfy.model_patcher.ModelPatcher:
 
 
 def vae_of(name: str) -> comfy.sd.VAE | None:
-    """kl4, kl16, pixels, or none, as a checkpoint without one gives."""
+    """One of VAES."""
     if name == "none":
         return None
     if name == "pixels":
         return comfy.sd.VAE(sd={"pixel_space_vae": torch.tensor(1.0)}, dtype=torch.float32)
+    if name == "wan":
+        return _moving_pictures()
     channels = int(name.removeprefix("kl"))
     params = {"ddconfig": {**TINY_VAE, "z_channels": channels}, "embed_dim": channels}
     with torch.inference_mode(), torch.random.fork_rng():
@@ -139,3 +144,13 @@ def vae_of(name: str) -> comfy.sd.VAE | None:
         vae = comfy.sd.VAE(sd=network.state_dict(), config={"params": params}, dtype=torch.float32)
     vae.latent_channels = channels  # the host reads it off weights' names that so small a network lacks
     return vae
+
+
+def _moving_pictures() -> comfy.sd.VAE:
+    """A VAE of frames in time."""
+    with torch.inference_mode(), torch.random.fork_rng():
+        torch.manual_seed(SEED)
+        sizes = {"dim": 8, "z_dim": 16, "dim_mult": [1, 2, 4, 4], "num_res_blocks": 2}
+        network = comfy.ldm.wan.vae.WanVAE(**sizes, temperal_downsample=[False, True, True])
+        randomise(network)
+        return comfy.sd.VAE(sd=network.state_dict(), dtype=torch.float32)

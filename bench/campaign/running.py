@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import io
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -49,6 +47,7 @@ def run(plan: Plan, ground: Ground, journal: Journal) -> None:
     """Run every block that the journal does not hold, a clean run after each."""
     done = {(row["node"], row["block"]) for row in journal if row["seed"] == plan.seed}
     blocks = list(plan.blocks())
+    ground.world.make_all()
     observe(ground, plan.folder)  # what is loaded once, is loaded now
     before = observe(ground, plan.folder)
     for place, size in tqdm(blocks, desc="blocks"):
@@ -66,7 +65,7 @@ def run_block(place: Place, size: int, ground: Ground) -> dict:
     row = {"seed": place.seed, "node": place.node, "block": place.block, "cases": 0, "nan": [], "unclear": {}}
     seconds, clear, slow = 0.0, {}, []
     for index, case in enumerate(draw_block(place)[:size]):
-        ran = run_case(case, ground)
+        ran = ground.run(case.call)
         verdict, seconds = verdict_of(ran.failure), seconds + ran.seconds
         counts[verdict.value] += 1
         row["cases"] += 1
@@ -81,21 +80,15 @@ def run_block(place: Place, size: int, ground: Ground) -> dict:
     return {**row, **counts, "clear": clear, "slow": slow, "seconds": round(seconds, 2)}
 
 
-def run_case(case: Case, ground: Ground) -> Ran:
-    """One case; the host's progress bars are kept off the console."""
-    with contextlib.redirect_stderr(io.StringIO()):
-        return ground.run(case.call)
-
-
 def shrunk(place: Place, wanted: str, ground: Ground) -> tuple[Case, Ran]:
     """A small case that fails like the one at this place, and its run."""
 
     def fails(case: Case) -> bool:
-        failure = run_case(case, ground).failure
+        failure = ground.run(case.call).failure
         return verdict_of(failure) is Verdict.UNCLEAR and signature(failure) == wanted
 
     case = smallest(place, fails)
-    return case, run_case(case, ground)
+    return case, ground.run(case.call)
 
 
 def rows_of(journal: Journal, seed: int) -> list[Mapping]:

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
 
 from hypothesis import strategies as st
 
-import nodes
 from bench.campaign import sockets
 from bench.campaign.cases import Call, Case, Thing
 from bench.campaign.models import FAMILIES
-from bench.campaign.widgets import is_widget, widget
+from bench.campaign.widgets import inputs_of, is_widget, widget
+from syncdiffusion_core.views.windows import Positions
 
 TILER, GUIDANCE = "SyncDiffusionWindowTiler", "SyncDiffusionGuidance"
 PANORAMA, SAMPLER = "SyncDiffusionPanoramaSampler", "SyncDiffusionSampler"
@@ -20,7 +19,7 @@ SAVINGS, SPECTRUM = "SyncDiffusionSavings", "SyncDiffusionLatentSpectrum"
 LOADER, DEMO = "SyncDiffusionLoadPerceptualModel", "SyncDiffusionLoadDemoModel"
 COHERENCE, COMPARE = "SyncDiffusionCoherence", "SyncDiffusionCompare"
 REGION, LINES, DECODE = "SyncDiffusionRegionPrompts", "SyncDiffusionWindowPrompts", "SyncDiffusionPanoramaDecode"
-WINDOWS_PX = (64, 32, 48, 128, 96, 40)
+WINDOWS_PX = (64, 64, 32, 48, 96, 40)
 STRIDES_PX = (32, 64, 16, 24, 40)
 Socket = Callable[[st.DrawFn, str], object]
 """(draw, family of the case's model) -> what is connected."""
@@ -30,7 +29,7 @@ Socket = Callable[[st.DrawFn, str], object]
 def calls(draw: st.DrawFn, node: str, family: str, **given: object) -> Call:
     """A node with inputs for a model of that family. given: inputs that are settled."""
     inputs: dict[str, object] = {}
-    for each in nodes.NODE_CLASS_MAPPINGS[node].define_schema().inputs:
+    for each in inputs_of(node):
         if each.id in given:
             inputs[each.id] = given[each.id]
         elif each.optional and not is_widget(each) and draw(st.integers(1, 3)) > 1:
@@ -47,7 +46,8 @@ def tilers(draw: st.DrawFn, family: str) -> Call:
     width, height = draw(pixels), sockets.usually(draw, st.just(64), pixels, 4)
     stride = min(draw(st.sampled_from(STRIDES_PX)), width)
     small = {"window_width": width, "window_height": height, "stride_x": stride, "stride_y": min(stride, height)}
-    whole = sockets.usually(draw, st.just(small), st.just({}), 16)
+    small["positions"] = sockets.usually(draw, st.just(Positions.WINDOW.value), st.just(Positions.CANVAS.value))
+    whole = sockets.usually(draw, st.just(small), st.just({}), 24)
     return draw(calls(TILER, family, **whole))
 
 
@@ -99,6 +99,10 @@ SOCKETS: dict[str, Socket] = {
 }
 
 
+INPUT_OF = {"IMAGE": "images", "MODEL": "model", "VAE": "vae", "MASK": "mask", "BOUNDING_BOX": "bboxes"}
+"""Names of optional inputs that matter."""
+
+
 def cases(node: str) -> st.SearchStrategy[Case]:
     """All cases of a node of the pack."""
     return _cases(node, GRAPHS.get(node, lambda call, family, draw: call))
@@ -107,7 +111,20 @@ def cases(node: str) -> st.SearchStrategy[Case]:
 @st.composite
 def _cases(draw: st.DrawFn, node: str, around: Callable[[Call, str, st.DrawFn], Call]) -> Case:
     family = draw(sockets.families())
-    return Case(node, around(draw(calls(node, family)), family, draw))
+    made = (
+        tilers(family) if node == TILER and draw(st.booleans()) else calls(node, family, **draw(_fitting(node, family)))
+    )
+    return Case(node, around(draw(made), family, draw))
+
+
+@st.composite
+def _fitting(draw: st.DrawFn, node: str, family: str) -> dict[str, object]:
+    """Inputs without which a node refuses everything, given most of the time."""
+    if not draw(st.integers(1, 6)) < 6:
+        return {}
+    fits = {"window_size": draw(st.sampled_from((32, 40, 64)))} if node in (SPECTRUM, COHERENCE, COMPARE) else {}
+    connected = {SPECTRUM: ("IMAGE", "MODEL", "VAE"), REGION: draw(st.sampled_from((("MASK",), ("BOUNDING_BOX",))))}
+    return {**fits, **{INPUT_OF[kind]: SOCKETS[kind](draw, family) for kind in connected.get(node, ())}}
 
 
 def _ksampler(model: Call, family: str, draw: st.DrawFn) -> Call:
@@ -171,5 +188,3 @@ SHARES: Mapping[str, int] = {
     COMPARE: 3,
 }
 """Cases of each node, in percent. The demo model's loader takes no input: its run is the demo's (bench/demo)."""
-
-

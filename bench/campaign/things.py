@@ -12,7 +12,7 @@ from torch import Tensor
 
 import nodes
 from bench.campaign.cases import Thing
-from bench.campaign.models import POOLED, TOKENS, model_of, vae_of
+from bench.campaign.models import FAMILIES, POOLED, TOKENS, VAES, model_of, vae_of
 from syncdiffusion_core.perceptual.scene_net import SceneNet
 from syncdiffusion_core.spectrum import Spectrum
 
@@ -37,6 +37,14 @@ class World:
             if key not in self._lasting:
                 self._lasting[key] = builder(**thing.settings)
             return self._lasting[key]
+
+    def make_all(self) -> None:
+        """All that lasts, so that what is alive does not grow later."""
+        for name in FAMILIES:
+            self.make(Thing("MODEL", {"name": name}))
+        for name in VAES:
+            self.make(Thing("VAE", {"name": name}))
+        self.make(Thing("PERCEPTUAL", {}))
 
 
 def is_finite(thing: Thing) -> bool:
@@ -67,7 +75,7 @@ def latent(
     mask_fill: str = "noise",
     cell_px: int | None = 8,
 ) -> dict:
-    """LATENT. mask: shape of its noise mask. cell_px: what an empty latent says of itself, None for one that does not."""
+    """LATENT. mask: shape of its noise mask. cell_px: what an empty one says of itself, None for nothing."""
     made: dict[str, Any] = {"samples": tensor(shape, fill, dtype)}
     if mask is not None:
         made["noise_mask"] = tensor(mask, mask_fill, seed=2)

@@ -12,11 +12,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-import nodes
 from bench.campaign.cases import Case, Thing, parts
 from bench.campaign.ground import INTERRUPTED, REFUSED, Failure, Ran
 from bench.campaign.strategies import DEMO, SHARES
 from bench.campaign.things import is_finite
+from bench.campaign.widgets import inputs_of
 
 PACK_ROOT = Path(__file__).resolve().parents[2]
 LEAST = 30
@@ -74,7 +74,7 @@ def names_input(message: str) -> bool:
 @cache
 def _names() -> frozenset[str]:
     """Ids of the pack's inputs, also with spaces and in the singular."""
-    ids = {each.id for node in (*SHARES, DEMO) for each in nodes.NODE_CLASS_MAPPINGS[node].define_schema().inputs}
+    ids = {each.id for node in (*SHARES, DEMO) for each in inputs_of(node)}
     spoken = {name.replace("_", " ") for name in ids}
     return frozenset(ids | spoken | {name.removesuffix("s") for name in spoken} | {"box"})
 

@@ -3,17 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cache
 from typing import Any
 
 from comfy_api.latest import io
 from hypothesis import strategies as st
 
-AFFORDABLE = {"steps": 3, "width": 600, "height": 600, "wrap_margin": 512}
+import nodes
+
+AFFORDABLE = {"steps": 3, "width": 600, "height": 600, "wrap_margin": 160}
 """Where a whole range would cost minutes: the largest that is tried. What it costs is proportional, so nothing new."""
 PLACES = 4
 """Decimals of a number: what a widget shows, and a few more that a prompt may hold."""
 DOWNLOAD = "download"
 """What a choice begins with that the network would be asked for."""
+
+
+@cache
+def inputs_of(node: str) -> tuple[io.Input, ...]:
+    """What a node of the pack declares."""
+    return tuple(nodes.NODE_CLASS_MAPPINGS[node].define_schema().inputs)
 
 
 def widget(given: io.Input) -> st.SearchStrategy[Any]:
