@@ -38,8 +38,8 @@ class PanoramaSampler(io.ComfyNode):
                 io.Latent.Output(display_name="latent", tooltip="The panorama; decode it with Panorama Decode."),
                 io.String.Output(
                     display_name="trace",
-                    tooltip="A line for each guided step: noise level, weight, mean perceptual loss and mean move of "
-                    "the windows.",
+                    tooltip="A line for each guided step: its noise level, how much the windows differed from their "
+                    "anchor on average, and how far they were moved towards it, in percent of the noisy picture.",
                 ),
             ],
         )
@@ -184,7 +184,7 @@ def _inputs() -> list[io.Input]:
             min=0,
             max=4096,
             advanced=True,
-            tooltip="Windows in one model call; 0 takes what fits in memory. The picture does not depend on it.",
+            tooltip="Windows in one model call; 0 takes what fits in memory. The picture depends on it by rounding.",
         ),
     ]
 

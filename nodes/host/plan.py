@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
 
+import comfy.k_diffusion.sampling
 import comfy.samplers
 from torch import Tensor
 
@@ -12,6 +13,10 @@ from ...syncdiffusion_core.views.windows import Grid, WindowLayout
 from .guidance import GuidanceSettings
 from .memory import AUTOMATIC
 from .savings import PRESETS, Preset
+from .wrapped import names_in
+
+KSAMPLER_SAMPLE = comfy.samplers.KSAMPLER.sample
+"""What runs the function of a sampler: one with another way has a loop of its own."""
 
 KEEPS_NO_MOVE = {
     "sample_unipc": "uni_pc",
@@ -66,13 +71,13 @@ class Plan:
 
 def refuse_unmovable(plan: Plan) -> None:
     """Raise ValueError for a sampler under which the guidance or the algorithm would be lost."""
-    if not isinstance(plan.inner, comfy.samplers.KSAMPLER):
+    if not isinstance(plan.inner, comfy.samplers.KSAMPLER) or type(plan.inner).sample is not KSAMPLER_SAMPLE:
         raise ValueError(
             f"sampler: {type(plan.inner).__name__} runs a loop of its own that windows cannot enter; use a "
             "sampler from KSamplerSelect"
         )
     guided = plan.guidance is not None and plan.guidance.schedule.weight > 0
-    name = KEEPS_NO_MOVE.get(plan.inner.sampler_function.__name__)
+    name = next((KEEPS_NO_MOVE[name] for name in names_in(plan.inner) if name in KEEPS_NO_MOVE), None)
     if name is not None and guided:
         raise ValueError(
             f"sampler: {name} does not carry a move of its state on, so guidance would be lost under it; choose euler, "
@@ -111,5 +116,6 @@ def refuse_without_noise(noise: Tensor) -> None:
 
 
 def is_euler(sampler: comfy.samplers.KSAMPLER) -> bool:
-    """Whether a sampler is the deterministic first-order one (euler; ddim is an alias of it)."""
-    return sampler.sampler_function.__name__ == "sample_euler" and not sampler.extra_options.get("s_churn")
+    """Whether a sampler is the deterministic first-order one (euler; ddim is an alias of it), nothing around it."""
+    plain = sampler.sampler_function is comfy.k_diffusion.sampling.sample_euler
+    return plain and not sampler.extra_options.get("s_churn")

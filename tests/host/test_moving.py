@@ -34,10 +34,11 @@ class Moved:
         self.inner_model = StandIn(model)
         guidance = type("Guidance", (), {"guides": lambda self, step: step == MOVED_STEP and move})()
         type(guidance).__call__ = lambda self, windows, views, *rest: (views + MOVE, None)
-        opens = host_sampler.LOOKS_AHEAD.get(comfy.samplers.ksampler(name).sampler_function.__name__, 1)
+        names = [comfy.samplers.ksampler(name).sampler_function.__name__]
         windowed = sys.modules[host_sampler.__name__.replace(".sampler", ".windowed")]
         windows = WindowLayout(64, 64, 64, 64).resolve((8, 8), 8)
-        self.mover = windowed.Mover(guidance, None, None, windows, windowed.Steps(sigmas), opens)
+        self.openings = host_sampler.Openings(sigmas, names)
+        self.mover = windowed.Mover(guidance, None, None, windows, self.openings)
 
     def __call__(self, x, sigma, **kwargs):
         self.mover.move(x, float(sigma[0]))
@@ -62,7 +63,8 @@ def response(pack, models):
             model = Moved(host_sampler, models["eps"], levels, "euler" if name == "ddim" else name, move)
             x = torch.full((1, 4, 8, 8), 3.0) * sigmas[0]
             extra = {"seed": 1, "model_options": {}}
-            return sampler.sampler_function(model, x, sigmas, extra_args=extra, disable=True, **sampler.extra_options)
+            told = {"callback": lambda _: model.openings.tell(), "disable": True}
+            return sampler.sampler_function(model, x, sigmas, extra_args=extra, **told, **sampler.extra_options)
 
         ratio = float(sigmas[-1] / sigmas[MOVED_STEP])
         return float((run(True) - run(False)).mean()) / (MOVE * ratio), ratio
