@@ -17,7 +17,9 @@ from comfy.taesd.taesd import TAESD
 from latent_preview import VIDEO_TAES
 from torch import Tensor, nn
 
-from ...demo.light_decoder import load_light_decoder
+from ...demo.export import REMEDY as PACK_REMEDY
+from ...demo.light_decoder import light_decoder_of
+from ...syncdiffusion_core.weights import open_weights
 
 FOLDER = "vae_approx"
 REMEDY = "choose 'full decoder' or 'pooled latent'"
@@ -90,9 +92,7 @@ def _video_vae(path: str) -> comfy.sd.VAE:
 
 
 def _demo_vae(path: Path) -> LightVae:
-    if not path.exists():
-        raise ValueError(f"{path.name} is missing from the pack's demo/weights folder; install the pack again")
-    return _light(load_light_decoder(path), lambda image: image)
+    return _light(light_decoder_of(open_weights(path, "safetensors file", PACK_REMEDY)), lambda image: image)
 
 
 def _light(network: nn.Module, process_output: Callable[[Tensor], Tensor]) -> LightVae:
