@@ -20,8 +20,8 @@ from torch import Tensor, nn
 
 FLOATS = ("F16", "BF16", "F32", "F64")
 POINTER = b"version https://git-lfs"
-PART = ".part"
-"""How a file ends that is being written."""
+PART = ".syncdiffusion-part"
+"""How a file ends that is being written; no other program's do."""
 LONGEST = 300
 """Characters of a file's own words that an error repeats."""
 
@@ -76,10 +76,14 @@ class WeightsFile:
         """Its tensors in memory of their own, which outlives the file. Raises ValueError for NaN and infinity."""
         with _reading(self.path, self.kind, self.remedy), safe_open(self.path, framework="pt") as file:
             tensors = {name: file.get_tensor(name).to(dtype, copy=True) for name in self.shapes}
+        self.check_finite(tensors)
+        return tensors
+
+    def check_finite(self, tensors: Mapping[str, Tensor]) -> None:
+        """Raise ValueError for NaN and infinity in what was read of the file."""
         for name, tensor in tensors.items():
             if not tensor.isfinite().all():
                 raise self.refusal(f"its tensor '{name}' holds NaN or infinite values")
-        return tensors
 
     def check_fit(self, module: nn.Module, what: str, rename: Callable[[str], str] = str) -> dict[str, str]:
         """The file's name of each weight of a module. rename: from the file's to the module's.
