@@ -132,7 +132,8 @@ def load_spectrum(path: Path) -> Spectrum:
     if file.metadata.get("format") != FORMAT:
         raise file.refusal(f"not a spectrum (format {file.metadata.get('format')!r}, not {FORMAT!r})")
     scale, bend = (file.shapes.get(name, ()) for name in NAMES)
-    if file.shapes.keys() != NAMES.keys() or len(scale) != 1 or scale != bend or scale[0] > MOST_CHANNELS:
+    one_each = file.shapes.keys() == NAMES.keys() and len(scale) == 1 and scale == bend
+    if not one_each or not 1 <= scale[0] <= MOST_CHANNELS:
         raise file.refusal(
             f"not a readable spectrum (scale and bend must be one value a channel, {MOST_CHANNELS} channels at most, "
             f"and its tensors are { {name: list(shape) for name, shape in file.shapes.items()} })"

@@ -22,6 +22,8 @@ FLOATS = ("F16", "BF16", "F32", "F64")
 POINTER = b"version https://git-lfs"
 PART = ".syncdiffusion-part"
 """How a file ends that is being written; no other program's do."""
+LONGEST_JSON = 100_000
+"""Characters of metadata that are parsed; the longest that is shipped has some 1000."""
 LONGEST = 300
 """Characters of a file's own words that an error repeats."""
 
@@ -49,6 +51,8 @@ class WeightsFile:
         """A value of the metadata. Raises ValueError where it is missing or no JSON."""
         if name not in self.metadata:
             raise self.refusal(f"its metadata has no '{name}'")
+        if len(self.metadata[name]) > LONGEST_JSON:
+            raise self.refusal(f"'{name}' of its metadata is longer than {LONGEST_JSON} characters")
         try:
             return json.loads(self.metadata[name])
         except (ValueError, RecursionError) as error:
