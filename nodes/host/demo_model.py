@@ -47,8 +47,8 @@ def load_demo_model() -> tuple[object, object, object, object]:
 
     Raises ValueError naming the pack's file where one is missing or damaged.
     """
-    checkpoint = _read()
-    return _model(checkpoint), _clip(checkpoint), _vae(checkpoint), _control()
+    checkpoint, control = _read(), _control()  # what may be damaged, before the rest is made
+    return _model(checkpoint), _clip(checkpoint), _vae(checkpoint), control
 
 
 def open_demo_file(file: Path) -> WeightsFile:
