@@ -1,6 +1,5 @@
 """Spectra of a model's latents: measured from the user's pictures, kept beside the perceptual networks."""
 
-import os
 from pathlib import Path
 
 import comfy.model_management
@@ -15,6 +14,8 @@ from .panoramas import check_image
 from .perceptual_files import FOLDER, SPECTRA
 
 SUFFIX = ".safetensors"
+LONGEST_NAME = 200
+"""Bytes: file systems take 255, suffixes included."""
 
 
 def measure_spectrum(model: object, vae: object | None, images: Tensor, window_px: int) -> Spectrum:
@@ -41,12 +42,16 @@ def measure_spectrum(model: object, vae: object | None, images: Tensor, window_p
 
 
 def keep_spectrum(name: str, spectrum: Spectrum) -> Path:
-    """Store a spectrum under a name, whole or not at all."""
+    """Store a spectrum under a name, whole or not at all. Raises ValueError where the folder takes no file."""
     path = Path(folder_paths.get_folder_paths(FOLDER)[0]) / SPECTRA / _file(name)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_suffix(".part")
-    save_spectrum(part, spectrum)
-    os.replace(part, path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        save_spectrum(path, spectrum)
+    except OSError as error:
+        raise ValueError(
+            f"name: '{name}' could not be written into {path.parent} ({error}); make room there or let ComfyUI write "
+            "to it, or empty the name to keep nothing"
+        ) from error
     return path
 
 
@@ -78,8 +83,12 @@ def _check_size(images: Tensor, window_px: int) -> None:
 def _file(name: str) -> str:
     """The file's name; one folder, no way out of it."""
     plain = name.strip()
-    if not plain or any(mark in plain for mark in '/\\:*?"<>|') or plain.startswith("."):
-        raise ValueError(f"name: '{name}' cannot be the name of a file; use letters, digits, spaces and - _ .")
+    marks = any(mark in plain for mark in '/\\:*?"<>|') or not plain.isprintable()
+    if marks or not 1 <= len(plain.encode()) <= LONGEST_NAME or plain.startswith("."):
+        raise ValueError(
+            f"name: '{name[:LONGEST_NAME]}' cannot be the name of a file; use letters, digits, spaces and - _ ., "
+            f"{LONGEST_NAME} of them at most"
+        )
     return plain + SUFFIX
 
 
