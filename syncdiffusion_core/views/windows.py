@@ -81,8 +81,10 @@ class WindowLayout:
                     f"the window's {name} of {window * cell_px} px is larger than the canvas's {length * cell_px} px; "
                     f"make the window at most {length * cell_px} px or the canvas larger"
                 )
-        tops = _starts("y", height, window_h, _stride(self.stride_y_px, cell_px, patch), self.wrap_y, patch)
-        lefts = _starts("x", width, window_w, _stride(self.stride_x_px, cell_px, patch), self.wrap_x, patch)
+        _check_wrap("y", height, self.wrap_y, cell_px, patch)
+        _check_wrap("x", width, self.wrap_x, cell_px, patch)
+        tops = _starts(height, window_h, _stride(self.stride_y_px, cell_px, patch), self.wrap_y)
+        lefts = _starts(width, window_w, _stride(self.stride_x_px, cell_px, patch), self.wrap_x)
         origins = tuple((top, left) for top in tops for left in lefts)
         return Windows((height, width), (window_h, window_w), origins, self.blend)
 
@@ -230,13 +232,18 @@ def _stride(pixels: int, cell_px: int, patch: int) -> int:
     return max(pixels // (cell_px * patch), 1) * patch
 
 
-def _starts(axis: str, length: int, window: int, stride: int, wrap: bool, patch: int) -> list[int]:
+def _check_wrap(axis: str, length: int, wrap: bool, cell_px: int, patch: int) -> None:
+    if wrap and length % patch:
+        unit, side = cell_px * patch, "width" if axis == "x" else "height"
+        below = length // patch * unit
+        raise ValueError(
+            f"wrapping along {axis} needs a {side} of the canvas that is a multiple of {unit} px for this model (a "
+            f"patch of {patch} latent cells), got {length * cell_px} px ({length} cells); use {below} or {below + unit}"
+        )
+
+
+def _starts(length: int, window: int, stride: int, wrap: bool) -> list[int]:
     if wrap:
-        if length % patch:
-            raise ValueError(
-                f"wrapping along {axis} needs a canvas that is a multiple of the model's patch of {patch} "
-                f"latent cells, got {length}"
-            )
         return list(range(0, length, stride))
     last = length - window
     return sorted({*range(0, last, stride), last})
