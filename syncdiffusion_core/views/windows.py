@@ -179,7 +179,7 @@ class Windows:
         for k, pieces in enumerate(self._pieces):
             for place, part in pieces:
                 views[k][part] = canvas[place]
-        return views.flatten(0, 1)
+        return views.reshape(-1, *canvas.shape[1:-2], *self.window)
 
     def unproject(self, views: Tensor) -> tuple[Tensor, Tensor]:
         """Paste: views [V*N, C, ..., h, w] -> (weighted sum [N, C, ..., H, W], weights [1, 1, H, W]).
