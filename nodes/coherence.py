@@ -8,7 +8,7 @@ from .drawing.lettering import round_top
 from .drawing.panorama import Panorama
 from .drawing.windows import draw_windows
 from .host.panoramas import least_difference, measure, shown, to_image
-from .report import described, distance
+from .report import described, distance, verdict_of
 from .sockets import CATEGORY, Perceptual
 
 SCALE_LEAST = 6
@@ -97,9 +97,5 @@ def _subtitle(index: int, panoramas: list[Panorama]) -> str:
 
 
 def _title(panorama: Panorama) -> str:
-    count, odd = len(panorama.boxes), len(panorama.odd)
-    if count < 3:
-        return "One window: nothing to compare" if count == 1 else "Two windows: neither is the odd one"
-    if not odd:
-        return "No single window stands apart"
-    return f"{odd} of {count} windows {'disagrees' if odd == 1 else 'disagree'}"
+    verdict = verdict_of(panorama)
+    return verdict[:1].upper() + verdict[1:]

@@ -64,7 +64,13 @@ def _measured(picture: Tensor, model: PerceptualModel, window_px: int) -> Panora
         odd=core.disagreeing(result.pairs, least_difference(model.network)),
         intra=result.intra,
         seam=result.seam,
+        looks=_looks(result.pairs, model.network),
     )
+
+
+def _looks(pairs: Tensor, network: nn.Module) -> tuple[tuple[int, ...], ...]:
+    look = core.look_distance(network)
+    return () if look is None else core.looks(pairs, look)
 
 
 def to_picture(pixels: Tensor) -> Image.Image:
