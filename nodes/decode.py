@@ -56,11 +56,21 @@ class PanoramaDecode(io.ComfyNode):
         check_widgets(cls, wrap_margin=wrap_margin, tile_size=tile_size)
         cells = latent("samples", samples)
         check_vae("vae", vae, cells.shape[1], "the latent has")
+        _check_frames(vae, cells)
         cell_px = vae.spacial_compression_decode()
         margin = -(-wrap_margin // cell_px)
         pad_x, pad_y = margin if wrap_x else 0, margin if wrap_y else 0
         image = _decode(vae, wrap_pad(cells, pad_y, pad_x), tile_size, cell_px)  # [N, H, W, 3]
         return io.NodeOutput(crop(image, pad_y * cell_px, pad_x * cell_px))
+
+
+def _check_frames(vae, cells: torch.Tensor) -> None:
+    """The host would decode the first of them and drop the others."""
+    if cells.ndim == 5 and cells.shape[2] > 1 and vae.latent_dim == 2:
+        raise ValueError(
+            f"samples: it has {cells.shape[2]} frames in time and this VAE decodes single pictures; connect the VAE of "
+            "the model that made it"
+        )
 
 
 def _decode(vae, cells: torch.Tensor, tile_px: int, cell_px: int) -> torch.Tensor:

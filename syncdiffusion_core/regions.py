@@ -10,8 +10,8 @@ from torch.nn.functional import pad
 Box = tuple[float, float, float, float]
 """(x, y, width, height) in pixels."""
 
-CHUNK = 2**22
-"""Pixels that are feathered at a time: what is computed in double precision beside the mask, some 200 MB."""
+CHUNK = 2**18
+"""Pixels that are feathered at a time, in double precision: as much as a processor keeps at hand."""
 
 
 def sections(count: int, length: int, blend: float = 0.5, loop: bool = False) -> Tensor:
@@ -89,27 +89,32 @@ def feathered(mask: Tensor, width_px: int, loop: bool = False) -> Tensor:
 def _average(lines: Tensor, width_px: int, loop: bool) -> None:
     """Replace each pixel of [L, W] by the mean of the width_px around it in its line, some lines at a time.
 
-    A mean is the difference of two sums up to a place, whatever its width: of those to its ends, which for an even
-    width lie in the middle of pixels.
+    A mean is the difference of the sums up to its two ends, whatever lies between them.
     """
-    length = lines.shape[-1]
-    middles = torch.arange(length, device=lines.device, dtype=torch.float64) + 0.5
-    for some in lines.split(max(1, CHUNK // length)):
-        sums = pad(some.double().cumsum(dim=-1), (1, 0))  # up to each border of pixels: [l, W + 1]
-        upto = partial(_sum_upto, sums, some[:, :1].double(), some[:, -1:].double(), loop)
-        some.copy_((upto(middles + width_px / 2) - upto(middles - width_px / 2)) / width_px)
+    for some in lines.split(max(1, CHUNK // lines.shape[-1])):
+        exact = some.to(torch.float64, memory_format=torch.contiguous_format)
+        sums = pad(exact.cumsum(dim=-1), (1, 0))  # up to each border of pixels: [l, W + 1]
+        upto = partial(_sums_from, sums, exact[:, :1], exact[:, -1:], loop)
+        reach = width_px // 2
+        mean = upto(reach + 1) - upto(-reach)
+        if width_px % 2 == 0:  # its ends lie in the middle of pixels
+            mean = (mean + upto(reach) - upto(1 - reach)) / 2
+        some.copy_(mean / width_px)
 
 
-def _sum_upto(sums: Tensor, first: Tensor, last: Tensor, loop: bool, places: Tensor) -> Tensor:
-    """The sum [l, P] of lines from 0 to places [P] on or beyond them: sums [l, W + 1] at the borders of pixels."""
+def _sums_from(sums: Tensor, first: Tensor, last: Tensor, loop: bool, border: int) -> Tensor:
+    """The sums [l, W] up to W borders one after the other, from that one on, which may lie beyond the line.
+
+    sums: [l, W + 1] up to the borders in it, from 0. first, last: pixels that go on beyond its ends.
+    """
     length = sums.shape[-1] - 1
-    turns = (places / length).floor() if loop else torch.zeros_like(places)
-    beyond = places - turns * length
-    inside = beyond.clamp(0, length)
-    border = inside.floor().long().clamp(max=length - 1)
-    here, there = sums[:, border], sums[:, border + 1]
-    outside = (beyond - inside).clamp(max=0) * first + (beyond - inside).clamp(min=0) * last
-    return turns * sums[:, -1:] + here + (inside - border) * (there - here) + outside
+    if loop:
+        turns, start = divmod(border, length)
+        return torch.cat((sums[:, start:-1] + turns * sums[:, -1:], sums[:, :start] + (turns + 1) * sums[:, -1:]), -1)
+    borders = torch.arange(border, border + length, dtype=sums.dtype, device=sums.device)
+    before, after = borders[borders < 0], borders[borders > length]
+    inside = sums[:, max(border, 0) : max(border + length, 0)]
+    return torch.cat((before * first, inside, sums[:, -1:] + (after - length) * last), dim=-1)
 
 
 def behind(mask: Tensor | float, region: Tensor, strength: float) -> Tensor:
