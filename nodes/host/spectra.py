@@ -10,7 +10,7 @@ from torch import Tensor
 from ...syncdiffusion_core.spectrum import Spectrum, fit_spectrum, load_spectrum, save_spectrum
 from ...syncdiffusion_core.views.windows import WindowLayout
 from .decoder import pixel_space_vae, works_on_pixels
-from .panoramas import check_image
+from .inputs import picture
 from .perceptual_files import FOLDER, SPECTRA
 
 SUFFIX = ".safetensors"
@@ -23,7 +23,7 @@ def measure_spectrum(model: object, vae: object | None, images: Tensor, window_p
 
     Raises ValueError for pictures smaller than a window, and for a VAE of another model.
     """
-    check_image("images", images)
+    images = picture("images", images)
     _check_size(images, window_px)
     latent_format = model.model.latent_format
     if vae is None:
@@ -32,7 +32,7 @@ def measure_spectrum(model: object, vae: object | None, images: Tensor, window_p
         vae = pixel_space_vae()
     layout = WindowLayout(window_px, window_px, window_px, window_px).resolve(images.shape[1:3], 1)
     latents = []
-    for window in layout.project(images[..., :3].movedim(-1, 1)):  # [3, h, w], one at a time: a batch may be a video
+    for window in layout.project(images.movedim(-1, 1)):  # [3, h, w], one at a time: a batch may be a video
         comfy.model_management.throw_exception_if_processing_interrupted()
         latents.append(vae.encode(window.movedim(0, -1)[None]))
     made, wanted = latents[0].shape[1], latent_format.latent_channels
@@ -43,7 +43,7 @@ def measure_spectrum(model: object, vae: object | None, images: Tensor, window_p
 
 def keep_spectrum(name: str, spectrum: Spectrum) -> Path:
     """Store a spectrum under a name, whole or not at all. Raises ValueError where the folder takes no file."""
-    path = Path(folder_paths.get_folder_paths(FOLDER)[0]) / SPECTRA / _file(name)
+    path = Path(folder_paths.get_folder_paths(FOLDER)[0]) / SPECTRA / file_of(name)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         save_spectrum(path, spectrum)
@@ -57,7 +57,7 @@ def keep_spectrum(name: str, spectrum: Spectrum) -> Path:
 
 def stored_spectrum(name: str) -> Path:
     """The file of a name. Raises ValueError listing the names that there are."""
-    path = folder_paths.get_full_path(FOLDER, f"{SPECTRA}/{_file(name)}")
+    path = folder_paths.get_full_path(FOLDER, f"{SPECTRA}/{file_of(name)}")
     if path is None:
         raise ValueError(
             f"name: there is no spectrum '{name}' in models/{FOLDER}/{SPECTRA} ({_known()}); connect images to measure "
@@ -80,7 +80,7 @@ def _check_size(images: Tensor, window_px: int) -> None:
         )
 
 
-def _file(name: str) -> str:
+def file_of(name: str) -> str:
     """The file's name; one folder, no way out of it."""
     plain = name.strip()
     marks = any(mark in plain for mark in '/\\:*?"<>|') or not plain.isprintable()
