@@ -60,6 +60,11 @@ class InProcess:
             self._server, execution.CacheType.CLASSIC, {"lru": 0, "ram": 0.0, "ram_inactive": 0.0}
         )
 
+    @property
+    def server(self) -> object:
+        """The host's server object, which an executor wants."""
+        return self._server
+
     def load_pack(self, folder: Path) -> None:
         """Load another pack of nodes; it stays for as long as the process."""
         import nodes

@@ -63,7 +63,7 @@ def model_of(shape: Shape) -> object:
     device = comfy.model_management.get_torch_device()
     config = Config({**shape.unet, "dtype": shape.dtype})
     base = config.get_model({}, device=device)
-    _randomise(base.diffusion_model)
+    randomise(base.diffusion_model)
     offload = comfy.model_management.unet_offload_device()
     return comfy.model_patcher.ModelPatcher(base, load_device=device, offload_device=offload)
 
@@ -72,7 +72,7 @@ def vae_of(shape: Shape) -> object:
     """A VAE of the host's own AutoencoderKL, in the type that the host chooses."""
     params = {"ddconfig": shape.vae, "embed_dim": shape.vae["z_channels"]}
     source = comfy.ldm.models.autoencoder.AutoencoderKL(**params)
-    _randomise(source)
+    randomise(source)
     vae = comfy.sd.VAE(sd=source.state_dict(), config={"params": params})
     vae.latent_channels = shape.vae["z_channels"]
     return vae
@@ -86,7 +86,7 @@ def tokens_of(shape: Shape, seed: int) -> list:
 
 
 @torch.no_grad()
-def _randomise(module: torch.nn.Module) -> None:
+def randomise(module: torch.nn.Module) -> None:
     """Fill what the host's operations leave uninitialised, scaled so that half precision does not overflow."""
     for name, weight in module.named_parameters():
         if weight.ndim > 1:
