@@ -22,9 +22,7 @@ from syncdiffusion_core.reference import syncdiffusion
 from syncdiffusion_core.schedule import Clock, GuidanceSchedule
 from syncdiffusion_core.views.windows import WindowLayout
 
-SOURCE, AGAIN, CLOCK, STRAIGHT, SINK = (
-    f"SyncDiffusionBench{name}" for name in "Typed Again Clock Straight Kept".split()
-)
+SOURCE, CLOCK, STRAIGHT, SINK = (f"SyncDiffusionBench{name}" for name in ("Typed", "Clock", "Straight", "Kept"))
 WEIGHT = 20.0
 LATENT, GUIDED = "latent", "guided"
 """What the sink shows: the canvas on the processor, and how many of the steps were guided, which come first."""

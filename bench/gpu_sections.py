@@ -32,12 +32,12 @@ FULL = (
 )
 SHARES = (2.0, 1.0, 5.0, 5.0, 3.0, 3.0)
 """Of the time, one for each case."""
-SMALL = (Case("tiny", "float32", (128, 64), steps=3),)
+SMALL = (Case("tiny", "float32", (96, 64), steps=3),)
 
 COSTS = (
     "Seconds are medians of a run's steps after an equal run, the device waited for; those of {whole} steps are "
-    "extrapolated, a fifth of them guided (of the presets two fifths, which is their own doing). Used: the peak less what was "
-    "allocated before. The last columns hold two equal runs against each other, the first of which loaded the models."
+    "extrapolated, a fifth of them guided (of the presets two fifths, which is their own doing). Used: the peak less "
+    "what was allocated before. The last columns hold two equal runs against each other, the first of which loaded the models."
 )
 BATCHES = "One window a call against as many as the pack takes by itself: what rounding makes of the same picture."
 LIMIT = (
@@ -68,7 +68,7 @@ def sections(runs: Runs, forget: Callable[[], None], cases: Sequence[Case] = FUL
             needs_cuda=True,
         ),
         Section(f"Streamed weights: {title}", STREAMED, 1.5, jobs_of(streamed, guided), needs_cuda=True),
-        Section(f"Previews: {title}", PREVIEWS, 0.7, jobs_of(with_previews, guided)),
+        Section(f"Previews: {title}", PREVIEWS, 0.7, jobs_of(with_previews, (MODE,))),
         Section(f"Determinism: {title}", DETERMINISM, 0.7, jobs_of(determinism, (UNGUIDED, MODE, BALANCED))),
         *costs[1:],
         Section(f"Dynamic VRAM: {title}", DYNAMIC, 2.0, jobs_of(partial(dynamic, forget), guided), needs_cuda=True),
