@@ -37,7 +37,7 @@ SMALL = (Case("tiny", "float32", (96, 64), steps=3),)
 COSTS = (
     "Seconds are medians of a run's steps after an equal run, the device waited for; those of {whole} steps are "
     "extrapolated, a fifth of them guided (of the presets two fifths, which is their own doing). Used: the peak less "
-    "what was allocated before. The last columns hold two equal runs against each other, the first of which loaded the models."
+    "what was allocated before. The differences are those of the two equal runs, the first of which loaded the models."
 )
 BATCHES = "One window a call against as many as the pack takes by itself: what rounding makes of the same picture."
 LIMIT = (
