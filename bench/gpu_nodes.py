@@ -29,19 +29,28 @@ LATENT, GUIDED = "latent", "guided"
 
 
 class Moments:
-    """When the last run began to sample and when each of its steps was done, the device waited for."""
+    """When the last run began to sample, first asked its model, and was done with each step; the device waited for."""
 
     def __init__(self) -> None:
         self.seconds: list[float] = []
 
-    def mark(self) -> None:
+    def mark(self, number: int) -> None:
+        """This one, unless it was marked before."""
+        if number != len(self.seconds):
+            return
         if torch.cuda.is_available():
             torch.cuda.synchronize()
         self.seconds.append(time.perf_counter())
 
+    @property
+    def preparation(self) -> float:
+        """Seconds until the model was asked."""
+        return self.seconds[1] - self.seconds[0]
+
+    @property
     def steps(self) -> tuple[float, ...]:
         """Seconds of each step."""
-        return tuple(there - here for here, there in zip(self.seconds[:-1], self.seconds[1:], strict=True))
+        return tuple(there - here for here, there in zip(self.seconds[1:-1], self.seconds[2:], strict=True))
 
 
 MOMENTS = Moments()
@@ -82,20 +91,25 @@ class StepClock:
     def patch(self, model: object, number: int) -> tuple:
         clone = model.clone()
         clone.add_wrapper_with_key(WrappersMP.SAMPLER_SAMPLE, "bench", _timed)
+        clone.add_wrapper_with_key(WrappersMP.PREDICT_NOISE, "bench", _asked)
         return (clone,)
 
 
 def _timed(executor, guider, sigmas, extra_args, callback, *args):
     MOMENTS.seconds.clear()
-    MOMENTS.mark()
+    MOMENTS.mark(0)
 
     def tick(step, x0, x, total):
         if callback is not None:
             callback(step, x0, x, total)
-        if step == len(MOMENTS.seconds) - 1:  # the last step of a long canvas is told a second time, in full
-            MOMENTS.mark()
+        MOMENTS.mark(step + 2)  # the last step of a long canvas is told a second time, in full
 
     return executor(guider, sigmas, extra_args, tick, *args)
+
+
+def _asked(executor, *args, **kwargs):
+    MOMENTS.mark(1)
+    return executor(*args, **kwargs)
 
 
 class Straight:

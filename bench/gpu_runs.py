@@ -51,12 +51,13 @@ class Case:
 
 @dataclass(frozen=True)
 class Run:
-    """What one run took. steps: seconds of each, the guided ones first, so many as ``guided``.
+    """What one run took. preparation: seconds until the model was asked. steps: of each step, ``guided`` ones first.
 
     peak, reserved: bytes at most allocated, and held by torch's allocator; held: allocated before. announced: bytes
     beside the weights by the node's own line, None where it has none. said: all lines under nodes. latent: the canvas.
     """
 
+    preparation: float
     steps: tuple[float, ...]
     guided: int
     peak: int
@@ -78,7 +79,7 @@ class Run:
 
     @property
     def whole(self) -> float | None:
-        """Seconds of a panorama of WHOLE steps, a fifth of them guided for each one that was here."""
+        """Seconds of a panorama of WHOLE steps, a fifth of them guided for each one that was here; loading left out."""
         guided = WHOLE // 5 * self.guided
         parts = [(guided, self.guided_step), (WHOLE - guided, self.plain_step)]
         if any(count and seconds is None for count, seconds in parts):
@@ -106,7 +107,8 @@ class Runs:
             reserved = torch.cuda.max_memory_reserved() if on_cuda else 0
             memory = {"peak": peak(), "reserved": reserved, "held": held}
         said, announced = self._runner.said, self._runner.estimated_bytes()
-        return Run(MOMENTS.steps(), shown[GUIDED][0], **memory, announced=announced, said=said, latent=shown[LATENT][0])
+        times = MOMENTS.preparation, MOMENTS.steps, shown[GUIDED][0]
+        return Run(*times, **memory, announced=announced, said=said, latent=shown[LATENT][0])
 
     def warm(self, case: Case, arm: str, **sampler: object) -> tuple[Run, Run]:
         """Two equal runs: the first also loads models and chooses kernels, so time and memory are the second's."""

@@ -94,6 +94,7 @@ def cost(runs: Runs, case: Case, arm: str) -> dict:
     """Time, memory against what was announced, and two equal runs."""
     first, run = runs.warm(case, arm)
     return {
+        "preparation, s": run.preparation,
         **_steps(run),
         f"{WHOLE} steps, s": run.whole,
         "peak, GiB": run.peak / GIB,

@@ -53,7 +53,7 @@ class FakeRuns:
         guided = {UNGUIDED: 0, BALANCED: 2}.get(arm, 1)
         said = (LINE, *(["out of memory: continuing with batches of 2 windows"] * self.tight), "step 1: sigma 9")
         latent = torch.full((1, 4, 8, 8), 2.0 if self.tight or sampler.get("windows_per_batch") == 1 else 1.0)
-        return Run((3.0, 1.0, 1.5, 0.5, 1.0), guided, 5 * GIB, 6 * GIB, 3 * GIB, GIB, said, latent)
+        return Run(0.2, (3.0, 1.0, 1.5, 0.5, 1.0), guided, 5 * GIB, 6 * GIB, 3 * GIB, GIB, said, latent)
 
     def warm(self, case, arm, **sampler):
         return self(case, arm, **sampler), self(case, arm, **sampler)
@@ -176,7 +176,7 @@ def test_a_run_tells_guided_steps_from_plain_ones(runs):
     assert (plain.guided_step, plain.plain_step, plain.whole) == (None, 1.0, 50.0)
     assert (reference.guided_step, reference.plain_step, reference.whole) == (3.0, 1.0, 10 * 3.0 + 40 * 1.0)
     assert (balanced.guided_step, balanced.plain_step, balanced.whole) == (2.0, 1.0, 20 * 2.0 + 30 * 1.0)
-    every = Run((1.0,), 1, 0, 0, 0, None, (), torch.zeros(1))
+    every = Run(0.2, (1.0,), 1, 0, 0, 0, None, (), torch.zeros(1))
     assert (every.plain_step, every.whole) == (None, None)
 
 
