@@ -148,9 +148,7 @@ class TestPanoramaSampler:
         inputs = self.inputs(name, scheduler, small)
         layout = windows(64, 32, wrap_x=True)
         applied = run_node("SyncDiffusionApplyWindows", model=models["eps"], windows=layout)[0]
-        agrees(
-            lambda: panorama(models["eps"], layout, **inputs)[0]["samples"], lambda: ksampler(applied, **inputs)
-        )
+        agrees(lambda: panorama(models["eps"], layout, **inputs)[0]["samples"], lambda: ksampler(applied, **inputs))
 
     def test_one_window_is_the_stock_run(self, name, scheduler, panorama, ksampler, windows, models, small):
         inputs = {**self.inputs(name, scheduler, small), "latent_image": small.empty_latent(64, 64)}
@@ -185,7 +183,9 @@ def steps_of(model, name, scheduler):
 
 
 @pytest.mark.parametrize("guider", GUIDERS)
-@pytest.mark.parametrize("name", ["euler", "euler_ancestral", "heun", "dpmpp_2m", "euler_cfg_pp", "res_multistep_cfg_pp"])
+@pytest.mark.parametrize(
+    "name", ["euler", "euler_ancestral", "heun", "dpmpp_2m", "euler_cfg_pp", "res_multistep_cfg_pp"]
+)
 class TestEveryGuider:
     """Those that make several predictions a step as well; PerpNeg's projection is taken before windows are averaged."""
 
