@@ -9,9 +9,10 @@ from torch import Tensor
 from ...syncdiffusion_core.views.windows import WindowLayout
 from .below import WindowsBelow
 from .conditioning import encode_for_windows, entries_of, models_and_conds
-from .layout import Views, make_slicer, resolve_windows
+from .layout import Views, layout_remarks, make_slicer, resolve_windows
 from .memory import WindowMemory, rows_reserving, say_memory, window_batches, window_memory
 from .patches import windows_per_batch
+from .progress import warn
 from .tags import KEY
 from .windowed import Steps
 
@@ -56,6 +57,8 @@ class _Applied:
     def sampler_sample(self, executor, guider, sigmas: Tensor, extra_args: dict, callback, noise: Tensor, *args):
         """Encode for a window what the host has encoded for the canvas, and give the run what it keeps."""
         grid, seed = self._grid(noise.shape[-2:]), extra_args.get("seed")
+        for line in layout_remarks(self._layout, grid, self._inner_model):
+            warn(line)
         if len(grid.every) > 1:
             for model, conds in models_and_conds(guider):
                 encode_for_windows(model, conds, self._layout, grid.every, noise, seed)

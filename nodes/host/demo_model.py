@@ -26,6 +26,8 @@ from .demo_text import DemoTextModel, DemoTokenizer
 
 FILE = WEIGHTS / "demo_model.safetensors"
 CONTROL_FILE = WEIGHTS / "horizon_control.safetensors"
+NATIVE_PX = 128
+"""Side of the pictures that the model was trained on."""
 PREDICTIONS = {"eps": comfy.model_base.ModelType.EPS, "v": comfy.model_base.ModelType.V_PREDICTION}
 
 
@@ -75,6 +77,7 @@ def _model(checkpoint: _Checkpoint) -> object:
             super().__init__(SCALE_FACTOR)  # which sets what is SD 1.5's on the instance: ours has to come after it
             self.latent_rgb_factors = checkpoint.config("latent_rgb_factors")
             self.latent_rgb_factors_bias = checkpoint.config("latent_rgb_factors_bias")
+            self.native_px = NATIVE_PX
             self.taesd_decoder_name = None  # the host then previews by the factors, whatever method is chosen
 
     class DemoConfig(comfy.supported_models.SD15):

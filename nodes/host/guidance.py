@@ -93,9 +93,9 @@ class HostGuidance:
             self._guidance = replace(self._guidance, gradient=Gradient.FORWARD_ONLY)
             return self._guidance(*inputs)
 
-    def finish(self) -> None:
-        """After the last step: say so if steps were left out."""
-        self._steps.finish()
+    def left_out(self) -> str | None:
+        """After the last step: a sentence if steps were left out."""
+        return self._steps.left_out()
 
 
 def _refusal(streamed: bool, error: RuntimeError) -> str | None:

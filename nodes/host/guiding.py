@@ -24,7 +24,7 @@ from .memory import load_together, window_batches
 from .perceptual import HostDistance
 from .plan import Algorithm
 from .process import percent_of_sigma
-from .progress import say, warn
+from .progress import say
 from .run import Run
 
 
@@ -65,9 +65,9 @@ def _is_alone(run: Run, settings: GuidanceSettings) -> bool:
     """Whether there is one window, and nothing else that it could be pulled towards; says so."""
     alone = len(run.windows) == 1 and settings.anchor.kind is not AnchorKind.IMAGE
     if alone:
-        warn(
-            "guidance: it has nothing to do, because one window covers the whole canvas and is its own anchor; make "
-            f"the canvas larger than a window, or choose the anchor '{AnchorKind.IMAGE.value}'"
+        run.warn(
+            "guidance: it is left out, because one window would be its own anchor; a reference image can be the anchor "
+            "of one window"
         )
     return alone
 
@@ -84,7 +84,7 @@ def _weights(run: Run) -> list[float]:
     weights = schedule.weights(percents, run.plan.first_step, run.plan.total_steps)
     weights = [settings.savings.strength * weight for weight in concentrate(weights, settings.savings.part)]
     if schedule.weight > 0 and not any(weights):
-        warn(
+        run.warn(
             f"guidance: no step is guided, because it runs from {schedule.start:.0%} to {schedule.end:.0%} of the "
             f"schedule and this run from {percents[0]:.0%} to {percents[-1]:.0%}; raise its end_percent or the denoise"
         )
@@ -102,7 +102,7 @@ def _where(run: Run, mask: Tensor | None) -> Tensor | None:
     if run.denoise_mask is not None:
         where = where * free_cells(run.denoise_mask)
     if not where.any():
-        warn("guidance: no window is guided, because its mask and the noise mask leave it no place to act")
+        run.warn("guidance: no window is guided, because its mask and the noise mask leave it no place to act")
     return where
 
 

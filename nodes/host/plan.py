@@ -83,11 +83,7 @@ def refuse_unmovable(plan: Plan) -> None:
             f"sampler: {name} does not carry a move of its state on, so guidance would be lost under it; choose euler, "
             "ddim, dpmpp_2m, ipndm, deis, res_multistep or an ancestral sampler, or set the guidance weight to 0"
         )
-    if plan.algorithm in LOOPS and not is_euler(plan.inner):
-        raise ValueError(
-            f"sampler: '{plan.algorithm.value}' is defined for euler and ddim only; choose one of them or "
-            f"the algorithm '{Algorithm.HOST_SAMPLER.value}'"
-        )
+    refuse_other_loops(plan.algorithm, plan.inner)
     if plan.algorithm is Algorithm.REFERENCE and guided and plan.guidance.savings != PRESETS[Preset.REFERENCE]:
         raise ValueError(
             f"guidance: '{plan.algorithm.value}' is the paper's to the letter and leaves nothing out; choose the "
@@ -103,6 +99,15 @@ def refuse_unmovable(plan: Plan) -> None:
         raise ValueError(
             f"guidance: '{plan.algorithm.value}' makes one window after the other, so there is nothing to pull "
             f"together; disconnect guidance or choose the algorithm '{Algorithm.AUTOMATIC.value}'"
+        )
+
+
+def refuse_other_loops(algorithm: Algorithm, inner: comfy.samplers.KSAMPLER) -> None:
+    """Raise ValueError for a loop of our own with another sampler's rule than its own."""
+    if algorithm in LOOPS and not is_euler(inner):
+        raise ValueError(
+            f"sampler: '{algorithm.value}' is defined for euler and ddim only; choose one of them or "
+            f"the algorithm '{Algorithm.HOST_SAMPLER.value}'"
         )
 
 

@@ -10,11 +10,12 @@ from .checks import check_guidance
 from .conditioning import encode_for_windows, entries_of, models_and_conds, refuse_context_windows
 from .denoiser import HostDenoiser
 from .kept import KeptWindows
-from .layout import make_slicer, resolve_windows
+from .layout import layout_remarks, make_slicer, resolve_windows
 from .memory import say_memory, window_batches, window_memory
 from .patches import windows_per_batch
 from .plan import Plan
 from .process import host_process
+from .progress import say, warn
 from .stateful import refuse_stateful
 from .windowed import Steps
 from .wrapped import guider_of, host_model_of, through
@@ -35,7 +36,9 @@ class Run:
         self.steps = Steps(self.sigmas)
         given = extra_args.get("model_options", {})
         self.grid = resolve_windows(plan.windows, self.inner_model, x).later(plan.first_step)
-        self.windows = self.grid.every
+        self.windows, self.remarks = self.grid.every, []
+        for line in layout_remarks(plan.windows, self.grid, self.inner_model):
+            self.warn(line)
         if plan.guidance is not None:
             check_guidance(plan.guidance, self.patcher, plan.windows, x)
         self.process = host_process(self.inner_model.model_sampling)
@@ -66,6 +69,16 @@ class Run:
                 "what another pack has put around the SyncDiffusion Sampler"
             )
         return found
+
+    def warn(self, line: str) -> None:
+        """Tell the user what to act on, now and, as steps have lines of their own, once more at the end."""
+        self.remarks.append(line)
+        warn(line)
+
+    def finish(self) -> None:
+        """After the last step."""
+        if self.remarks:
+            say("\n".join(self.remarks))
 
     def denoiser(self) -> Denoiser:
         """Of windows that may have moved apart, kept cells blended in."""

@@ -32,8 +32,9 @@ def make_sampler(plan: Plan) -> comfy.samplers.KSAMPLER:
         result = _sampled(run, guidance, x, previews, disable)
         check_state(result)
         previews.finish()
-        if guidance is not None:
-            guidance.finish()
+        if guidance is not None and (line := guidance.left_out()):
+            run.warn(line)
+        run.finish()
         return result
 
     return comfy.samplers.KSAMPLER(sample_synchronised, inpaint_options=plan.inner.inpaint_options)

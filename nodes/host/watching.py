@@ -5,7 +5,6 @@ from collections.abc import Callable, Iterable, Sequence
 from torch import Tensor
 
 from ...syncdiffusion_core.views.windows import Windows
-from .progress import warn
 
 PRECISION = "a model in half precision may need --force-upcast-attention or --fp32-unet"
 
@@ -76,15 +75,16 @@ class GuidedSteps:
         """A step has been guided."""
         self._done.add(step)
 
-    def finish(self) -> None:
-        """Say how many of the steps that should have been guided were not."""
+    def left_out(self) -> str | None:
+        """A sentence on the steps that should have been guided and were not; None where there are none."""
         left = len(self._meant - self._done)
-        if left:
-            warn(
-                f"guidance: {left} of the {len(self._meant)} steps that have a weight were not guided, because the "
-                "sampler did not ask the model about the picture there; choose another sampler, or remove what stands "
-                "between it and the model"
-            )
+        if not left:
+            return None
+        return (
+            f"guidance: {left} of the {len(self._meant)} steps that have a weight were not guided, because the sampler "
+            "did not ask the model about the picture there; choose another sampler, or remove what stands between it "
+            "and the model"
+        )
 
 
 def _size(x: Tensor) -> str:
