@@ -11,7 +11,8 @@ from collections.abc import Iterable, Sequence
 CALLS_A_STEP = {
     **dict.fromkeys(("sample_heun", "sample_dpm_2", "sample_dpm_2_ancestral", "sample_dpmpp_2s_ancestral"), 2),
     **dict.fromkeys(("sample_dpmpp_2s_ancestral_cfg_pp", "sample_dpmpp_sde", "sample_dpmpp_sde_gpu"), 2),
-    **{"sample_seeds_2": 2, "sample_seeds_3": 3},
+    **dict.fromkeys(("sample_exp_heun_2_x0", "sample_exp_heun_2_x0_sde", "sample_seeds_2"), 2),
+    "sample_seeds_3": 3,
 }
 """Of the host's samplers that make more than one. Ancestral ones ask in between at what rounds to the next level."""
 NEAR = 0.25

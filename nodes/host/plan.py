@@ -26,11 +26,9 @@ KEEPS_NO_MOVE = {
     "dpm_adaptive_function": "dpm_adaptive",
     "dpm_fast_function": "dpm_fast",
     "sample_heunpp2": "heunpp2",
-    "sample_exp_heun_2_x0": "exp_heun_2_x0",
-    "sample_exp_heun_2_x0_sde": "exp_heun_2_x0_sde",
 }
-"""Samplers that drop or invert a move of their state (measured: at most 3 % of it reaches the result), or that
-look ahead so far that the opening of a step cannot be told."""
+"""Samplers that drop or invert a move of their state (measured: at most 3 % of it reaches the result), or whose steps
+have so many calls, now more and now fewer, that their openings cannot be told."""
 
 
 class Algorithm(str, Enum):

@@ -10,12 +10,15 @@ from syncdiffusion_core.views.windows import WindowLayout
 
 MOVED_STEP, MOVE = 2, 1.0
 KEEPS = {
-    **dict.fromkeys(("euler", "ddim", "heun", "dpm_2", "dpmpp_2m", "res_multistep"), (0.99, 1.01)),
+    **dict.fromkeys(("euler", "ddim", "heun", "dpm_2", "dpmpp_2m", "res_multistep", "exp_heun_2_x0"), (0.99, 1.01)),
+    **dict.fromkeys(("euler_cfg_pp", "dpmpp_2m_cfg_pp", "res_multistep_cfg_pp"), (0.99, 1.01)),
     **dict.fromkeys(("lms", "ipndm", "ipndm_v", "deis", "gradient_estimation", "er_sde"), (0.7, 1.2)),
+    "gradient_estimation_cfg_pp": (0.7, 1.2),
 }
 CONTRACTS = (
     *("euler_ancestral", "dpm_2_ancestral", "dpmpp_2s_ancestral", "dpmpp_sde", "dpmpp_2m_sde", "dpmpp_3m_sde"),
-    *("ddpm", "seeds_2", "seeds_3"),
+    *("ddpm", "seeds_2", "seeds_3", "exp_heun_2_x0_sde", "res_multistep_ancestral", "dpmpp_2m_sde_heun"),
+    *("euler_ancestral_cfg_pp", "dpmpp_2s_ancestral_cfg_pp", "res_multistep_ancestral_cfg_pp"),
 )
 """Stochastic samplers shrink every difference of state by a further sigma'/sigma, ours as any other."""
 
@@ -42,7 +45,10 @@ class Moved:
 
     def __call__(self, x, sigma, **kwargs):
         self.mover.move(x, float(sigma[0]))
-        return torch.zeros_like(x)
+        zeros = torch.zeros_like(x)
+        for read in kwargs.get("model_options", {}).get("sampler_post_cfg_function", ()):
+            read({"denoised": zeros, "uncond_denoised": zeros})
+        return zeros
 
 
 @pytest.fixture

@@ -4,7 +4,7 @@ import comfy.samplers
 import pytest
 import torch
 
-LOST = ("uni_pc", "uni_pc_bh2", "sa_solver", "sa_solver_pece", "dpm_adaptive", "dpm_fast", "heunpp2", "exp_heun_2_x0")
+LOST = ("uni_pc", "uni_pc_bh2", "sa_solver", "sa_solver_pece", "dpm_adaptive", "dpm_fast", "heunpp2")
 SAMPLERS = [name for name in comfy.samplers.KSampler.SAMPLERS if not name.startswith(LOST)]
 LIES = {
     "none": lambda level, step: 1.0,
