@@ -30,7 +30,7 @@ class InProcess:
         self._scratch = scratch
         sys.dont_write_bytecode = True  # a found installation stays as it is
         sys.path.insert(0, str(folder))  # before this pack, whose `nodes` would hide the host's
-        _choose_device()
+        _choose_device(scratch)
         import nodes
 
         if Path(nodes.__file__).resolve().parent != folder.resolve():
@@ -121,19 +121,29 @@ class InProcess:
         told = [found for text in self._server.texts if (found := ESTIMATE.search(text))]
         return int(told[-1][1].replace(",", "")) * 2**20 if told else None
 
+    def forget(self) -> None:
+        """Drop what was kept of the runs so far, models among it."""
+        self._executor.reset()
+
+    @property
+    def said(self) -> tuple[str, ...]:
+        """What nodes told their user in the last run, in order."""
+        return tuple(self._server.texts)
+
     def upload(self, name: str, data: bytes) -> None:
         """Put a file into the host's input folder."""
         (self._scratch / "input" / name).write_bytes(data)
 
 
-def _choose_device() -> None:
-    """Before anything of the host asks for it: the processor where torch sees nothing better."""
+def _choose_device(scratch: Path) -> None:
+    """Before anything of the host asks for it: the processor where torch sees nothing better; and no browser's part."""
     import torch
     from comfy.cli_args import args
 
     args.cpu = not (torch.cuda.is_available() or torch.backends.mps.is_available())
     args.database_url = "sqlite:///:memory:"
     args.disable_api_nodes = True
+    args.front_end_root = str(scratch)  # which nobody asks for: its package is 100 MB
 
 
 def _silent_server():

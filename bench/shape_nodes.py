@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import comfy.ldm.models.autoencoder
+import comfy.memory_management
 import comfy.model_management
 import comfy.model_patcher
 import comfy.sd
@@ -55,17 +56,17 @@ class ShapeSink:
 
 
 def model_of(shape: Shape) -> object:
-    """A MODEL of the host's own class, its weights where the host would load them."""
+    """A MODEL of the host's own class, its weights where the host would put them: streamed ones start on the CPU."""
 
     class Config(getattr(comfy.supported_models, shape.family)):
         unet_extra_config: dict = {}
 
     device = comfy.model_management.get_torch_device()
-    config = Config({**shape.unet, "dtype": shape.dtype})
-    base = config.get_model({}, device=device)
-    randomise(base.diffusion_model)
     offload = comfy.model_management.unet_offload_device()
-    return comfy.model_patcher.ModelPatcher(base, load_device=device, offload_device=offload)
+    config = Config({**shape.unet, "dtype": shape.dtype})
+    base = config.get_model({}, device=offload if comfy.memory_management.aimdo_enabled else device)
+    randomise(base.diffusion_model)
+    return comfy.model_patcher.CoreModelPatcher(base, load_device=device, offload_device=offload)
 
 
 def vae_of(shape: Shape) -> object:

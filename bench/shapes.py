@@ -14,21 +14,17 @@ from tqdm import tqdm
 
 from bench.arms import UNGUIDED, Arm
 from bench.frontier_arms import BALANCED, FAST, MAIN, MODE
-from bench.graphs import DECODE, PICTURE, Graph, graph_of
 from bench.hosts import in_process
 from bench.in_process import InProcess
 from bench.journal import Journal, write_whole
 from bench.meter import peak_memory, says_how
-from bench.protocol import Protocol
-from bench.shape_kinds import CUDA_SHAPES, SHAPES, Shape
+from bench.shape_graphs import prepare, shape_graph, shape_protocol, size_of
+from bench.shape_kinds import CUDA_SHAPES, SHAPES
 from bench.surface import lacking
 from bench.tables import head, line
-from syncdiffusion_core.perceptual.files import save_perceptual
-from syncdiffusion_core.perceptual.lpips_net import Trunk, random_lpips
 
 STEPS = 10
 """Two of them guided, as in a full schedule a fifth is."""
-PERCEPTUAL = "random_vgg.safetensors"
 FORWARD_ONLY = {"gradient": "forward only"}
 GIB = 2**30
 
@@ -63,10 +59,10 @@ def measure_shapes(folder: Path, names: Sequence[str]) -> str:
     device = torch.cuda.get_device_name() if torch.cuda.is_available() else "processor"
     done = {_key(row) for row in journal if row["device"] == device and row["failed"] is None}
     with in_process() as runner, tempfile.TemporaryDirectory() as scratch:
-        _prepare(Path(scratch))
+        prepare(Path(scratch))
         jobs = [(name, canvas, arm) for name in names for canvas in SHAPES[name].canvases for arm in _arms(canvas)]
         for name, canvas, arm in tqdm(jobs, desc="shapes"):
-            if (name, _size(canvas), arm.name) not in done and _able(name, canvas, arm, runner):
+            if (name, size_of(canvas), arm.name) not in done and _able(name, canvas, arm, runner):
                 journal.append({"device": device, **asdict(measure_one(name, canvas, arm, runner))})
     rows = {_key(row): row for row in journal if row.pop("device") == device}  # of what failed before, the last
     text = shape_table([Measured(**row) for row in rows.values()]) + f"\n{device}; peak memory: {says_how()}.\n"
@@ -80,13 +76,13 @@ def _key(row: dict) -> tuple[str, str, str]:
 
 def measure_one(name: str, canvas: tuple[int, int], arm: Arm, runner: InProcess) -> Measured:
     """One row on one canvas, its models loaded and its kernels chosen by two steps of it before."""
-    protocol, row = _protocol(SHAPES[name], canvas), partial(Measured, name, _size(canvas), arm.name)
+    protocol, row = shape_protocol(SHAPES[name], canvas, STEPS), partial(Measured, name, size_of(canvas), arm.name)
     try:
-        runner.execute(_graph(replace(protocol, steps=2), arm, name, seed=1))
+        runner.execute(shape_graph(replace(protocol, steps=2), arm, name, seed=1))
         held = torch.cuda.memory_allocated() if torch.cuda.is_available() else 0
         with peak_memory() as peak:
             started = time.monotonic()
-            runner.execute(_graph(protocol, arm, name, seed=2))
+            runner.execute(shape_graph(protocol, arm, name, seed=2))
             seconds = (time.monotonic() - started) / STEPS
             return row(seconds, peak(), held, runner.estimated_bytes())
     except RuntimeError as error:
@@ -124,34 +120,6 @@ def shape_table(rows: Sequence[Measured]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _prepare(scratch: Path) -> None:
-    """The nodes of the random networks, and a random VGG where perceptual models are looked for."""
-    import folder_paths
-
-    from bench.shape_nodes import register
-
-    register()
-    network = random_lpips(Trunk.VGG)
-    save_perceptual(scratch / PERCEPTUAL, Trunk.VGG.value, network.net.state_dict(), 1.0)
-    folder_paths.add_model_folder_path("perceptual", str(scratch))
-
-
-def _protocol(shape: Shape, canvas: tuple[int, int]) -> Protocol:
-    """The paper's settings, a fifth of the steps guided."""
-    width, height = canvas
-    return Protocol(
-        None,
-        window_px=height,
-        stride_px=height // 4,
-        widths_px=(width,),
-        steps=STEPS,
-        cfg=shape.cfg,
-        algorithm="automatic",
-        perceptual=PERCEPTUAL,
-        guidance={"end_percent": 0.2, "gradient": "through the model"},
-    )
-
-
 def _arms(canvas: tuple[int, int]) -> list[Arm]:
     guidance = {
         UNGUIDED: None,
@@ -162,27 +130,8 @@ def _arms(canvas: tuple[int, int]) -> list[Arm]:
     return [Arm(name, name, canvas[0], range(1), guidance=guidance[name]) for name in MAIN]
 
 
-def _graph(protocol: Protocol, arm: Arm, name: str, seed: int) -> Graph:
-    """The arm's graph on a random network, without a picture at its end."""
-    from bench.shape_nodes import SINK, SOURCE
-
-    graph = graph_of(protocol, arm, seed)
-    for node in ("prompt", "negative", DECODE, PICTURE):
-        del graph[node]
-    graph["model"] = {"class_type": SOURCE, "inputs": {"name": name}}
-    graph["sampler"]["inputs"].update(positive=["model", 1], negative=["model", 2])
-    if "guidance" in graph:
-        graph["guidance"]["inputs"]["vae"] = ["model", 3]
-    graph["sink"] = {"class_type": SINK, "inputs": {"latent": ["sampler", 0]}}
-    return graph
-
-
 def _able(name: str, canvas: tuple[int, int], arm: Arm, runner: InProcess) -> bool:
-    lack = lacking(_graph(_protocol(SHAPES[name], canvas), arm, name, seed=1), runner.declared)
+    lack = lacking(shape_graph(shape_protocol(SHAPES[name], canvas, STEPS), arm, name, seed=1), runner.declared)
     if lack is not None:
         tqdm.write(f"skipped: {arm.name}, {lack}")
     return lack is None
-
-
-def _size(canvas: tuple[int, int]) -> str:
-    return f"{canvas[1]}x{canvas[0]}"

@@ -16,6 +16,8 @@ from .unet import UNET_CONFIG
 from .vae import DDCONFIG, DECODER_DDCONFIG
 
 WEIGHTS = Path(__file__).parent / "weights"
+REMEDY = "it belongs to the pack's demo/weights folder: install the pack again"
+"""For a file of that folder that is not there, or damaged."""
 PREFIXES = {"unet": "model.diffusion_model.", "vae": "first_stage_model.", "text": "cond_stage_model."}
 
 

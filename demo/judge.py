@@ -11,12 +11,12 @@ from torch import Tensor
 from syncdiffusion_core.perceptual.files import load_perceptual
 from syncdiffusion_core.perceptual.scene_net import SceneNet
 
-from .export import WEIGHTS
+from .export import REMEDY, WEIGHTS
 
 
 def load_judge() -> SceneNet:
     """The shipped judge, float32, frozen."""
-    return load_perceptual(WEIGHTS / "judge.safetensors")
+    return load_perceptual(WEIGHTS / "judge.safetensors", REMEDY)
 
 
 @torch.no_grad()

@@ -6,16 +6,18 @@ spends nine tenths of its time on convolutions at the picture's size.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 import torch.nn.functional as F
-from safetensors import safe_open
 from torch import nn
 
-from .export import WEIGHTS
+from .export import REMEDY, WEIGHTS
+
+if TYPE_CHECKING:
+    from syncdiffusion_core.weights import WeightsFile
 
 FILE = WEIGHTS / "light_decoder.safetensors"
 CONFIG = {"widths": [64, 48], "blocks": [4, 2]}
@@ -74,11 +76,18 @@ class LightDecoder(nn.Module):
         return ((self(x0) + 1) / 2).clamp(0, 1)
 
 
-def load_light_decoder(path: str | Path = FILE) -> LightDecoder:
-    """The shipped light decoder, float32, frozen."""
-    with safe_open(path, "pt") as file:
-        config = json.loads(file.metadata()["config"])
-        tensors = {key: file.get_tensor(key).float() for key in file.keys()}  # noqa: SIM118 (not a dict)
-    decoder = LightDecoder(**config)
-    decoder.load_state_dict(tensors)
+def light_decoder_of(file: WeightsFile) -> LightDecoder:
+    """The light decoder of an opened file, float32, frozen. Raises ValueError naming the file where it is damaged."""
+    if file.json("config") != CONFIG:
+        raise file.refusal("'config' of its metadata is not this version's")
+    with torch.device("meta"):
+        decoder = LightDecoder()
+    file.fill(decoder, "the demo's light decoder")
     return decoder.eval().requires_grad_(False)
+
+
+def load_light_decoder(path: str | Path = FILE) -> LightDecoder:
+    """The shipped light decoder, without a host."""
+    from syncdiffusion_core.weights import open_weights  # another name where the host has loaded the pack
+
+    return light_decoder_of(open_weights(Path(path), "safetensors file", REMEDY))

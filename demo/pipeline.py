@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from safetensors import safe_open
 
-from .export import PREFIXES, WEIGHTS
+from syncdiffusion_core.weights import open_weights
+
+from .checkpoint import check_checkpoint
+from .export import PREFIXES, REMEDY, WEIGHTS
 from .schedule import timestep
 from .text_encoder import TextEncoder
 from .tokenizer import Tokenizer
@@ -70,20 +71,19 @@ class DemoModel:
 
 
 def _part(tensors: dict[str, torch.Tensor], prefix: str) -> dict[str, torch.Tensor]:
-    return {key.removeprefix(prefix): value.float() for key, value in tensors.items() if key.startswith(prefix)}
+    return {key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)}
 
 
 def load_demo(path: str | Path | None = None) -> DemoModel:
-    """Read demo_model.safetensors (default: the one beside this file) as float32, frozen."""
-    with safe_open(path or WEIGHTS / "demo_model.safetensors", "pt") as file:
-        metadata = file.metadata()
-        tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (not a dict)
-    config = {key: json.loads(value) for key, value in metadata.items() if key.endswith("config")}
-    unet = UNet(config["unet_config"])
-    vae = AutoencoderKL(config["ddconfig"], config["decoder_ddconfig"])
-    text = TextEncoder(config["text_config"])
+    """Read demo_model.safetensors (default: the one beside this file) as float32, frozen.
+
+    Raises ValueError naming the file where it is damaged.
+    """
+    file = open_weights(Path(path or WEIGHTS / "demo_model.safetensors"), "safetensors file", REMEDY)
+    check_checkpoint(file)
+    tensors = file.tensors()
+    unet, vae, text = UNet(), AutoencoderKL(), TextEncoder()
     for name, module in {"unet": unet, "vae": vae, "text": text}.items():
         module.load_state_dict(_part(tensors, PREFIXES[name]))
         module.eval().requires_grad_(False)
-    tokenizer = Tokenizer(tuple(json.loads(metadata["vocab"])), config["text_config"]["length"])
-    return DemoModel(unet, vae, text, tokenizer)
+    return DemoModel(unet, vae, text)

@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import torch
 import torch.nn.functional as F
-from safetensors.torch import load_file
 from torch import nn
 
-from .export import WEIGHTS
+from syncdiffusion_core.weights import open_weights
+
+from .export import REMEDY, WEIGHTS
 
 FILE = WEIGHTS / "skyline_detector.safetensors"
 WIDTH = 32
@@ -45,7 +46,7 @@ class SkylineNet(nn.Module):
 def load_detector() -> SkylineNet:
     """The shipped detector, float32, frozen."""
     net = SkylineNet()
-    net.load_state_dict({name: value.float() for name, value in load_file(FILE).items()})
+    open_weights(FILE, "safetensors file", REMEDY).fill(net, "the skyline detector")
     return net.eval().requires_grad_(False)
 
 

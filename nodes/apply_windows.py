@@ -3,6 +3,7 @@
 from comfy_api.latest import io
 
 from .host.applied import apply_windows
+from .host.inputs import check_widgets
 from .sockets import CATEGORY, Windows
 
 
@@ -37,4 +38,5 @@ class ApplyWindows(io.ComfyNode):
 
     @classmethod
     def execute(cls, model, windows, windows_per_batch) -> io.NodeOutput:
+        check_widgets(cls, windows_per_batch=windows_per_batch)
         return io.NodeOutput(apply_windows(model, windows, windows_per_batch))

@@ -7,8 +7,9 @@ from .drawing.heat_map import draw_heat_map
 from .drawing.lettering import round_top
 from .drawing.panorama import Panorama
 from .drawing.windows import draw_windows
+from .host.inputs import check_widgets
 from .host.panoramas import least_difference, measure, shown, to_image
-from .report import described, distance
+from .report import described, distance, verdict_of
 from .sockets import CATEGORY, Perceptual
 
 SCALE_LEAST = 6
@@ -76,6 +77,7 @@ class PanoramaCoherence(io.ComfyNode):
 
     @classmethod
     def execute(cls, image, perceptual_model, window_size) -> io.NodeOutput:
+        check_widgets(cls, window_size=window_size)
         panoramas = measure("image", image, perceptual_model, window_size)
         report = "\n".join(f"panorama {k + 1}: {described(panorama)}" for k, panorama in enumerate(panoramas))
         intra = sum(panorama.intra for panorama in panoramas) / len(panoramas)
@@ -97,9 +99,5 @@ def _subtitle(index: int, panoramas: list[Panorama]) -> str:
 
 
 def _title(panorama: Panorama) -> str:
-    count, odd = len(panorama.boxes), len(panorama.odd)
-    if count < 3:
-        return "One window: nothing to compare" if count == 1 else "Two windows: neither is the odd one"
-    if not odd:
-        return "No single window stands apart"
-    return f"{odd} of {count} windows {'disagrees' if odd == 1 else 'disagree'}"
+    verdict = verdict_of(panorama)
+    return verdict[:1].upper() + verdict[1:]

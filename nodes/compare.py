@@ -5,6 +5,7 @@ from comfy_api.latest import io
 from .drawing.comparison import Side, draw_comparison
 from .drawing.lettering import printable
 from .drawing.panorama import Panorama
+from .host.inputs import check_widgets, picture
 from .host.panoramas import measure, shown, to_image
 from .report import described, distance
 from .sockets import CATEGORY, Perceptual
@@ -65,16 +66,18 @@ class ComparePanoramas(io.ComfyNode):
 
     @classmethod
     def execute(cls, image_a, image_b, perceptual_model, window_size, name_a, name_b) -> io.NodeOutput:
+        check_widgets(cls, window_size=window_size)
+        image_a, image_b = picture("image_a", image_a), picture("image_b", image_b)
         _check_counts(len(image_a), len(image_b))
         names = (name_a.strip() or "A", name_b.strip() or "B")
         first = measure("image_a", image_a, perceptual_model, window_size)
         second = measure("image_b", image_b, perceptual_model, window_size)
         count = max(len(first), len(second))
         pairs = [(first[k % len(first)], second[k % len(second)]) for k in range(count)]
-        picture = to_image([draw_comparison(*_sides(pair, names)) for pair in pairs])
+        drawn = to_image([draw_comparison(*_sides(pair, names)) for pair in pairs])
         report = "\n".join(_described(k, pair, names) for k, pair in enumerate(pairs))
         difference = sum(_difference(*pair) for pair in pairs) / count
-        return io.NodeOutput(picture, difference, report, ui=shown(picture, report, cls))
+        return io.NodeOutput(drawn, difference, report, ui=shown(drawn, report, cls))
 
 
 def _check_counts(first: int, second: int) -> None:

@@ -4,6 +4,7 @@ import torch
 from comfy_api.latest import io
 
 from ..syncdiffusion_core.wrapping import crop, wrap_pad
+from .host.inputs import check_vae, check_widgets, latent
 from .sockets import CATEGORY
 
 
@@ -52,26 +53,31 @@ class PanoramaDecode(io.ComfyNode):
 
     @classmethod
     def execute(cls, samples, vae, wrap_x, wrap_y, wrap_margin, tile_size) -> io.NodeOutput:
-        latent = samples["samples"]
-        if getattr(latent, "is_nested", False):
-            raise ValueError("samples: nested latents (several media in one) are not one picture; give an image latent")
-        if latent.shape[1] != vae.latent_channels:
-            raise ValueError(
-                f"vae: it decodes latents of {vae.latent_channels} channels and the latent has {latent.shape[1]}; "
-                "connect the VAE of the model that made it"
-            )
+        check_widgets(cls, wrap_margin=wrap_margin, tile_size=tile_size)
+        cells = latent("samples", samples)
+        check_vae("vae", vae, cells.shape[1], "the latent has")
+        _check_frames(vae, cells)
         cell_px = vae.spacial_compression_decode()
         margin = -(-wrap_margin // cell_px)
         pad_x, pad_y = margin if wrap_x else 0, margin if wrap_y else 0
-        image = _decode(vae, wrap_pad(latent, pad_y, pad_x), tile_size, cell_px)  # [N, H, W, 3]
+        image = _decode(vae, wrap_pad(cells, pad_y, pad_x), tile_size, cell_px)  # [N, H, W, 3]
         return io.NodeOutput(crop(image, pad_y * cell_px, pad_x * cell_px))
 
 
-def _decode(vae, latent: torch.Tensor, tile_px: int, cell_px: int) -> torch.Tensor:
+def _check_frames(vae, cells: torch.Tensor) -> None:
+    """The host would decode the first of them and drop the others."""
+    if cells.ndim == 5 and cells.shape[2] > 1 and vae.latent_dim == 2:
+        raise ValueError(
+            f"samples: it has {cells.shape[2]} frames in time and this VAE decodes single pictures; connect the VAE of "
+            "the model that made it"
+        )
+
+
+def _decode(vae, cells: torch.Tensor, tile_px: int, cell_px: int) -> torch.Tensor:
     """[N, H, W, 3]; frames of a 5-D latent become a batch, as in the host's VAE Decode."""
-    if latent.shape[-2] * latent.shape[-1] * cell_px**2 > 4 * tile_px**2:
+    if cells.shape[-2] * cells.shape[-1] * cell_px**2 > 4 * tile_px**2:
         tile = tile_px // cell_px
-        image = vae.decode_tiled(latent, tile_x=tile, tile_y=tile, overlap=tile // 4)
+        image = vae.decode_tiled(cells, tile_x=tile, tile_y=tile, overlap=tile // 4)
     else:
-        image = vae.decode(latent)
+        image = vae.decode(cells)
     return image.reshape(-1, *image.shape[-3:]) if image.ndim == 5 else image

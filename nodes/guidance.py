@@ -2,11 +2,13 @@
 
 from comfy_api.latest import io
 
-from ..syncdiffusion_core.anchors import Anchor, AnchorKind
+from ..syncdiffusion_core.anchors import Anchor, AnchorKind, check_picture
 from ..syncdiffusion_core.pullbacks import Gradient
 from ..syncdiffusion_core.schedule import Clock, GuidanceSchedule
 from ..syncdiffusion_core.spectrum import SpectrumSource
 from .host.guidance import GuidanceSettings
+from .host.inputs import UNCONNECTED, check_widgets, picture, told
+from .host.inputs import mask as canonical_mask
 from .host.progress import say
 from .host.savings import PRESETS, Preset
 from .sockets import CATEGORY, Guidance, Perceptual
@@ -176,6 +178,24 @@ class PerceptualSyncGuidance(io.ComfyNode):
         )
 
     @classmethod
+    def validate_inputs(
+        cls, perceptual_model=None, anchor=None, anchor_image=UNCONNECTED, start_percent=None, end_percent=None
+    ):
+        """Whether the anchor has its picture, and the range its ends in order.
+
+        perceptual_model: a socket that is always linked, for the host to hang the words on.
+        """
+
+        def check() -> None:
+            check_widgets(cls, anchor=anchor, start_percent=start_percent, end_percent=end_percent)
+            if anchor is not None:
+                check_picture(AnchorKind(anchor), anchor_image is not UNCONNECTED)
+            if None not in (start_percent, end_percent):
+                GuidanceSchedule(start=start_percent, end=end_percent)
+
+        return told(check)
+
+    @classmethod
     def execute(
         cls,
         perceptual_model,
@@ -199,10 +219,25 @@ class PerceptualSyncGuidance(io.ComfyNode):
     ) -> io.NodeOutput:
         if perceptual_model is None:
             raise ValueError("perceptual_model: nothing is connected; add a Load Perceptual Model node")
+        check_widgets(
+            cls,
+            weight=weight,
+            end_percent=end_percent,
+            anchor=anchor,
+            anchor_index=anchor_index,
+            gradient=gradient,
+            decay=decay,
+            start_percent=start_percent,
+            every_n=every_n,
+            schedule=schedule,
+            max_move=max_move,
+            preset=preset,
+            prior=prior,
+        )
         own = None if gradient == OF_PRESET else Gradient(gradient)
         chosen = PRESETS[Preset(preset)] if savings is None else savings
         source = SpectrumSource(prior) if spectrum is None else SpectrumSource.MEASURED
-        image = None if anchor_image is None else anchor_image[..., :3].movedim(-1, 1)  # [N, 3, H, W]
+        image = None if anchor_image is None else picture("anchor_image", anchor_image).movedim(-1, 1)  # [N, 3, H, W]
         settings = GuidanceSettings(
             vae=vae,
             perceptual=perceptual_model,
@@ -210,7 +245,7 @@ class PerceptualSyncGuidance(io.ComfyNode):
             anchor=Anchor(AnchorKind(anchor), anchor_index, image),
             gradient=own or chosen.gradient,
             max_move=max_move or None,
-            mask=None if mask is None else mask.reshape(-1, *mask.shape[-2:]),  # some nodes give [H, W]
+            mask=None if mask is None else canonical_mask("mask", mask),
             savings=chosen,
             spectrum=spectrum,
             spectrum_source=source,
@@ -222,6 +257,14 @@ class PerceptualSyncGuidance(io.ComfyNode):
 def _remarks(settings: GuidanceSettings, preset: Preset, chosen: Gradient | None, own_savings: bool) -> list[str]:
     """What of the node's inputs goes unused, or was measured otherwise. chosen: the user's gradient, if any."""
     said, measured = [], PRESETS[preset].gradient
+    if settings.anchor.image is not None and settings.anchor.kind is not AnchorKind.IMAGE:
+        said.append(
+            f"anchor_image: not used by the anchor '{settings.anchor.kind.value}', only by '{AnchorKind.IMAGE.value}'"
+        )
+    if settings.anchor.index and settings.anchor.kind is not AnchorKind.INDEX:
+        said.append(
+            f"anchor_index: not used by the anchor '{settings.anchor.kind.value}', only by '{AnchorKind.INDEX.value}'"
+        )
     if preset is not Preset.REFERENCE and own_savings:
         said.append(f"preset: '{preset.value}' is not used, because savings are connected")
     elif preset is not Preset.REFERENCE and chosen not in (None, measured):

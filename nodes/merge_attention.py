@@ -3,6 +3,7 @@
 from comfy_api.latest import io
 
 from .host.attention_merging import merge_attention
+from .host.inputs import check_widgets
 from .sockets import CATEGORY
 
 
@@ -44,4 +45,5 @@ class MergeWindowAttention(io.ComfyNode):
 
     @classmethod
     def execute(cls, model, end_percent) -> io.NodeOutput:
+        check_widgets(cls, end_percent=end_percent)
         return io.NodeOutput(merge_attention(model, end_percent))

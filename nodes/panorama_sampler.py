@@ -10,9 +10,11 @@ from comfy_api.latest import io
 from ..syncdiffusion_core.guidance import GuidanceTrace
 from .host.checks import check_guidance, check_latent
 from .host.conditioning import with_window_size
+from .host.inputs import check_widgets, conditioning, told
 from .host.layout import resolve_windows
 from .host.memory import reserve_for_windows, window_memory
-from .host.plan import Algorithm, Plan
+from .host.plan import Algorithm, Plan, refuse_other_loops
+from .host.progress import warn
 from .host.sampler import make_sampler
 from .sockets import CATEGORY, Guidance, Windows
 
@@ -38,11 +40,22 @@ class PanoramaSampler(io.ComfyNode):
                 io.Latent.Output(display_name="latent", tooltip="The panorama; decode it with Panorama Decode."),
                 io.String.Output(
                     display_name="trace",
-                    tooltip="A line for each guided step: noise level, weight, mean perceptual loss and mean move of "
-                    "the windows.",
+                    tooltip="A line for each guided step: its noise level, how much the windows differed from their "
+                    "anchor on average, and how far they were moved towards it, in percent of the noisy picture.",
                 ),
             ],
         )
+
+    @classmethod
+    def validate_inputs(cls, sampler_name=None, algorithm=None):
+        """Whether the sampler goes with the algorithm."""
+
+        def check() -> None:
+            check_widgets(cls, sampler_name=sampler_name, algorithm=algorithm)
+            if None not in (sampler_name, algorithm):
+                refuse_other_loops(Algorithm(algorithm), comfy.samplers.sampler_object(sampler_name))
+
+        return told(check)
 
     @classmethod
     def execute(
@@ -66,13 +79,31 @@ class PanoramaSampler(io.ComfyNode):
         windows_per_batch,
         guidance=None,
     ) -> io.NodeOutput:
-        check_latent(latent_image)
+        check_widgets(
+            cls,
+            seed=seed,
+            steps=steps,
+            cfg=cfg,
+            sampler_name=sampler_name,
+            scheduler=scheduler,
+            denoise=denoise,
+            algorithm=algorithm,
+            start_at_step=start_at_step,
+            end_at_step=end_at_step,
+            windows_per_batch=windows_per_batch,
+        )
+        check_latent(latent_image, model)
         canvas = _canvas(model, latent_image)
+        positive, negative = conditioning("positive", positive), conditioning("negative", negative)
         if guidance is not None:
             check_guidance(guidance, model, windows, canvas)
         schedule = _sigmas(model, steps, sampler_name, scheduler, denoise)
         sigmas = _part(schedule, start_at_step, end_at_step, not return_with_leftover_noise)
         if len(sigmas) < 2:
+            warn(
+                f"no step is run, with denoise {denoise:g} and steps {start_at_step} to {end_at_step} of {steps}: the "
+                "latent is passed on as it is"
+            )
             return io.NodeOutput(_output(latent_image, canvas), "")
         traces: list[GuidanceTrace] = []
         plan = Plan(
@@ -184,7 +215,7 @@ def _inputs() -> list[io.Input]:
             min=0,
             max=4096,
             advanced=True,
-            tooltip="Windows in one model call; 0 takes what fits in memory. The picture does not depend on it.",
+            tooltip="Windows in one model call; 0 takes what fits in memory. The picture depends on it by rounding.",
         ),
     ]
 

@@ -3,7 +3,7 @@
 from comfy_api.latest import io
 
 from .host.perceptual import PerceptualModel
-from .host.perceptual_files import BUILT_IN, choices, load
+from .host.perceptual_files import BUILT_IN, check, choices, load, state
 from .sockets import CATEGORY, Perceptual
 
 
@@ -35,6 +35,22 @@ class LoadPerceptualModel(io.ComfyNode):
                 Perceptual.Output(display_name="perceptual_model", tooltip="For guidance and Panorama Coherence.")
             ],
         )
+
+    @classmethod
+    def validate_inputs(cls, perceptual_name=None):
+        """Before the run: a file that has gone, or is damaged. None for a name that another node will give."""
+        if perceptual_name is None:
+            return True
+        try:
+            check(perceptual_name)
+        except ValueError as error:
+            return str(error)
+        return True
+
+    @classmethod
+    def fingerprint_inputs(cls, perceptual_name=None):
+        """Another file of the same name is another network."""
+        return perceptual_name and state(perceptual_name)
 
     @classmethod
     def execute(cls, perceptual_name) -> io.NodeOutput:

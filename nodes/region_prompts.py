@@ -1,15 +1,21 @@
 """Region Prompts: a prompt for a part of the canvas, in front of what is there, as ordinary conditioning."""
 
-import comfy.utils
 import node_helpers
 import torch
 from comfy_api.latest import io
 
-from ..syncdiffusion_core.regions import Box, behind, boxes_mask, feathered
+from ..syncdiffusion_core.regions import boxes_mask, feathered
 from .host.bootstrapping import MARK, backdrop_of
+from .host.inputs import UNCONNECTED, boxes, check_covers, check_vae, check_widgets, told
+from .host.inputs import conditioning as check_conditioning
+from .host.inputs import mask as canonical_mask
+from .host.layers import in_front, scaled
+from .host.progress import say
 from .sockets import CATEGORY
 
 MAXIMUM_PX = 16384
+THIN = 0.5
+"""A region that counts less than this even in its middle is one that its feather has washed away."""
 
 
 class RegionPrompts(io.ComfyNode):
@@ -59,15 +65,22 @@ class RegionPrompts(io.ComfyNode):
         )
 
     @classmethod
+    def validate_inputs(cls, region=None, mask=UNCONNECTED, bboxes=UNCONNECTED):
+        """Whether the region has a place. region: a socket that is always linked, for the host to hang the words on."""
+        return told(lambda: _check_place(mask is not UNCONNECTED, bboxes is not UNCONNECTED))
+
+    @classmethod
     def execute(
         cls, conditioning, region, width, height, feather, strength, loop, bootstrap, mask=None, bboxes=None, vae=None
     ) -> io.NodeOutput:
-        if any("default" in options for _, options in region):
-            raise ValueError("region: default conditioning has no place of its own; connect it to conditioning instead")
-        place = feathered(_hard_mask(mask, bboxes, (height, width), loop), feather, loop)
-        back = [_with_mask(entry, lambda old: behind(old, place, strength), place) for entry in conditioning]
-        front = [_with_mask(entry, lambda old: old * place, place, strength) for entry in region]
+        check_widgets(cls, width=width, height=height, feather=feather, strength=strength, bootstrap=bootstrap)
+        _check_place(mask is not None, bboxes is not None)
+        hard = _hard_mask(mask, bboxes, (height, width), loop)
+        place = feathered(hard, feather, loop)
+        back, front = in_front(check_conditioning("conditioning", conditioning), _of_region(region), place, strength)
+        _say_thin(place, feather)
         if vae is not None and bootstrap > 0:
+            check_vae("vae", vae)
             backdrop = backdrop_of(vae, bootstrap, inside=float(place.max()) / 2)
             front = node_helpers.conditioning_set_values(front, {MARK: backdrop})
         return io.NodeOutput(back + front, strength * place)
@@ -119,45 +132,48 @@ def _widgets() -> list[io.Input]:
     ]
 
 
+def _check_place(has_mask: bool, has_boxes: bool) -> None:
+    if not has_mask and not has_boxes:
+        raise ValueError("mask, bboxes: the region has no place; connect a mask, or bounding boxes, or both")
+
+
+def _of_region(region: object) -> list:
+    """The region's CONDITIONING; its place is this node's to say."""
+    entries = check_conditioning("region", region)
+    if any("default" in options for _, options in entries):
+        raise ValueError("region: default conditioning has no place of its own; connect it to conditioning instead")
+    if any(options.get("area") is not None for _, options in entries):
+        raise ValueError(
+            "region: it has an area of its own, from a Conditioning (Set Area) node; leave that node out, and say the "
+            "place here, by a mask or boxes"
+        )
+    return entries
+
+
 def _hard_mask(mask: torch.Tensor | None, bboxes: object, size: tuple[int, int], loop: bool) -> torch.Tensor:
     """[B, H, W] of that size: the mask and the boxes together, B from either."""
     parts = []
     if mask is not None:
-        parts.append(_scaled(mask.reshape(-1, *mask.shape[-2:]), size))
+        drawn = canonical_mask("mask", mask).cpu()
+        check_covers("mask", drawn)
+        parts.append(scaled(drawn, size))
+        check_covers(f"mask, scaled to {size[1]} x {size[0]} px", parts[0])
     if bboxes is not None:
-        parts.append(torch.stack([boxes_mask(frame, size, loop) for frame in _frames(bboxes)]))
-    if not parts:
-        raise ValueError("mask, bboxes: the region has no place; connect a mask, or bounding boxes, or both")
-    count = max(len(part) for part in parts)
-    return torch.stack([comfy.utils.repeat_to_batch_size(part, count) for part in parts]).amax(dim=0)
+        parts.append(torch.stack([boxes_mask(frame, size, loop) for frame in boxes("bboxes", bboxes)]))
+    counts = [len(part) for part in parts]
+    if len({*counts} - {1}) > 1:
+        raise ValueError(
+            f"bboxes: boxes on {counts[1]} pictures and a batch of {counts[0]} masks; give as many, or one on either "
+            "side"
+        )
+    return torch.stack([part.expand(max(counts), -1, -1) for part in parts]).amax(dim=0)
 
 
-def _frames(bboxes: object) -> list[list[Box]]:
-    """The host's three forms of BOUNDING_BOX: one box, several on each picture, or a list for each picture."""
-    if isinstance(bboxes, dict):
-        bboxes = [bboxes]
-    frames = [bboxes] if all(isinstance(box, dict) for box in bboxes) else bboxes
-    if not all(frames):
-        raise ValueError("bboxes: no box where at least one is needed; draw one, or check the detector's threshold")
-    return [[tuple(float(box[name]) for name in ("x", "y", "width", "height")) for box in frame] for frame in frames]
-
-
-def _with_mask(entry: list, change: object, like: torch.Tensor, strength: float = 1.0) -> list:
-    """A CONDITIONING entry with its mask, or 1 where it has none, changed; default entries fill what others leave."""
-    tensor, options = entry
-    if "default" in options:
-        return entry
-    old = options.get("mask")
-    if old is None:
-        settings = {"set_area_to_bounds": False}
-        old = torch.ones_like(like[:1])
-    else:
-        settings = {}
-        old = _scaled(old.reshape(-1, *old.shape[-2:]).to(like), like.shape[-2:])
-    settings["mask_strength"] = strength * options.get("mask_strength", 1.0)
-    return [tensor, {**options, **settings, "mask": change(old)}]
-
-
-def _scaled(mask: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
-    """[B, h, w] -> [B, H, W] as the host scales a condition's mask to the canvas."""
-    return comfy.utils.common_upscale(mask[:, None], size[1], size[0], "bilinear", "none")[:, 0]
+def _say_thin(place: torch.Tensor, feather: int) -> None:
+    """Tell the user of a region that fades away under its own feather."""
+    most = float(place.max())
+    if most < THIN:
+        say(
+            f"the region is much smaller than its feather of {feather} px and counts {most:.1%} at most; lower the "
+            "feather, or make the region larger"
+        )

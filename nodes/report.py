@@ -6,6 +6,8 @@ from .drawing.lettering import decimals_for
 from .drawing.panorama import Panorama
 
 DECIMALS = 4
+LISTED = 12
+"""Windows of a panorama whose looks are listed; of more their number stands for them."""
 
 
 def distance(value: float) -> str:
@@ -22,12 +24,59 @@ def figures(panorama: Panorama) -> str:
     )
 
 
+def verdict_of(panorama: Panorama) -> str:
+    """How coherent it is, in a few words: by how many windows stand apart, and by how many looks there are."""
+    count, odd, looks = len(panorama.boxes), len(panorama.odd), len(panorama.looks)
+    if count == 1:
+        return "one window: nothing to compare"
+    if looks == count:
+        return "the two windows differ" if count == 2 else "all windows differ from each other"
+    if odd:
+        return f"{odd} of {count} windows {'disagrees' if odd == 1 else 'disagree'}{_others(panorama)}"
+    if looks == 1:
+        return "both windows look alike" if count == 2 else "all windows look alike"
+    return f"{looks} looks among {count} windows" if looks else _unknown(panorama)
+
+
+def _unknown(panorama: Panorama) -> str:
+    """By a network of which nobody knows how far apart windows are that look alike."""
+    if len(panorama.boxes) == 2:
+        return f"two windows, {distance(panorama.intra)} apart"
+    return f"no window differs more than the others (mean {distance(panorama.intra)})"
+
+
 def disagreement(panorama: Panorama) -> str:
-    """Which windows disagree, counted from 1; empty for fewer than three windows, of which none can."""
+    """Which windows disagree, counted from 1, and whether those that do not are alike; empty for one window."""
     if len(panorama.boxes) < 3:
-        return ""
+        return "" if len(panorama.boxes) == 1 or not panorama.looks else verdict_of(panorama)
     if not panorama.odd:
-        return "no single window disagrees with the others"
+        return f"no single window disagrees with the others{_alike(panorama)}"
+    return f"{_odd(panorama)}{_others(panorama)}"
+
+
+def _alike(panorama: Panorama) -> str:
+    """What is to be known where no window stands apart: all of one look, or each of its own."""
+    looks, count = panorama.looks, len(panorama.boxes)
+    if len(looks) == 1:
+        return ": all look alike"
+    if len(looks) == count:
+        return ", for all differ from each other"
+    if not looks or count > LISTED:
+        return f", but they have {len(looks)} looks" if looks else ""
+    groups = "; ".join(_listed([str(k + 1) for k in look]) for look in looks)
+    return f", but they have {len(looks)} looks (windows {groups})"
+
+
+def _others(panorama: Panorama) -> str:
+    """What is to be known of the windows that do not stand apart, where they are not alike either."""
+    rest = sum(1 for look in panorama.looks if not {*look} <= {*panorama.odd})
+    if rest < 2:
+        return ""
+    agreeing = len(panorama.boxes) - len(panorama.odd)
+    return ", and the others differ from each other too" if rest == agreeing else f", and the others have {rest} looks"
+
+
+def _odd(panorama: Panorama) -> str:
     numbers = [str(k + 1) for k in panorama.odd]
     means = [distance(panorama.means[k]) for k in panorama.odd]
     middle = distance(median(panorama.means))

@@ -5,6 +5,7 @@ from comfy_api.latest import io
 from ..syncdiffusion_core.guidance import Guided
 from ..syncdiffusion_core.views.windows import Grid
 from .host.decoder import Look
+from .host.inputs import check_widgets
 from .host.precision import Precision
 from .host.savings import Savings
 from .sockets import CATEGORY
@@ -109,6 +110,17 @@ class GuidanceSavings(io.ComfyNode):
     def execute(
         cls, grid, windows_guided, second_pass, decoder, shrink, part, span, strength, precision
     ) -> io.NodeOutput:
+        check_widgets(
+            cls,
+            grid=grid,
+            windows_guided=windows_guided,
+            decoder=decoder,
+            shrink=shrink,
+            part=part,
+            span=span,
+            strength=strength,
+            precision=precision,
+        )
         return io.NodeOutput(
             Savings(
                 grid=Grid(grid),

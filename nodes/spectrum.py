@@ -2,8 +2,9 @@
 
 from comfy_api.latest import io
 
+from .host.inputs import UNCONNECTED, check_widgets, told
 from .host.progress import say
-from .host.spectra import keep_spectrum, kept_spectrum, measure_spectrum
+from .host.spectra import file_of, keep_spectrum, kept_spectrum, measure_spectrum
 from .sockets import CATEGORY, Spectrum
 
 
@@ -71,20 +72,34 @@ class LatentSpectrum(io.ComfyNode):
             return name
 
     @classmethod
+    def validate_inputs(cls, name=None, images=UNCONNECTED, model=UNCONNECTED):
+        """Whether there is something to measure or to load, and a name that a file can have."""
+        connected = images is not UNCONNECTED
+        return told(lambda: None if name is None else _check(name, connected, model is not UNCONNECTED))
+
+    @classmethod
     def execute(cls, name, window_size, images=None, model=None, vae=None) -> io.NodeOutput:
+        _check(name, images is not None, model is not None)
+        check_widgets(cls, window_size=window_size)
         if images is None:
-            if not name.strip():
-                raise ValueError("images: nothing is connected and there is no name; connect pictures, or give a name")
             spectrum = kept_spectrum(name)
             say(f"loaded: {_described(spectrum)}")
             return io.NodeOutput(spectrum)
-        if model is None:
-            raise ValueError("model: nothing is connected; give the model whose latents are to be measured")
         spectrum = measure_spectrum(model, vae, images, window_size)
         if name.strip():
             keep_spectrum(name, spectrum)
         say(f"measured: {_described(spectrum)}")
         return io.NodeOutput(spectrum)
+
+
+def _check(name: str, has_images: bool, has_model: bool) -> None:
+    """Raise ValueError for inputs of which nothing can be made."""
+    if name.strip():
+        file_of(name)
+    elif not has_images:
+        raise ValueError("images: nothing is connected and there is no name; connect pictures, or give a name")
+    if has_images and not has_model:
+        raise ValueError("model: nothing is connected; give the model whose latents are to be measured")
 
 
 def _described(spectrum) -> str:

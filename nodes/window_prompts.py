@@ -5,6 +5,7 @@ import torch
 from comfy_api.latest import io
 
 from ..syncdiffusion_core.regions import sections
+from .host.inputs import check_widgets, told
 from .sockets import CATEGORY
 
 LONG, SHORT = 1024, 16  # pixels of the masks; the host scales them to the canvas
@@ -66,10 +67,18 @@ class WindowPrompts(io.ComfyNode):
         )
 
     @classmethod
+    def validate_inputs(cls, prompts=None):
+        """Whether there is a prompt."""
+        return told(lambda: None if prompts is None else _lines(prompts))
+
+    @classmethod
     def execute(cls, clip, prompts, common, direction, blend, loop) -> io.NodeOutput:
-        lines = [line.strip() for line in prompts.splitlines() if line.strip()]
-        if not lines:
-            raise ValueError("prompts: no text; write a prompt a line, or use CLIP Text Encode for one prompt")
+        lines = _lines(prompts)
+        check_widgets(cls, direction=direction, blend=blend)
+        if clip is None:
+            raise ValueError(
+                "clip: nothing is connected, or the checkpoint holds none; load a text encoder with Load CLIP"
+            )
         conditioning = []
         for line, weight in zip(lines, sections(len(lines), LONG, blend, loop), strict=True):
             text = f"{line}, {common.strip()}" if common.strip() else line
@@ -77,6 +86,13 @@ class WindowPrompts(io.ComfyNode):
             values = {"mask": _mask(weight, direction), "set_area_to_bounds": False, "mask_strength": 1.0}
             conditioning += node_helpers.conditioning_set_values(encoded, values)
         return io.NodeOutput(conditioning)
+
+
+def _lines(prompts: str) -> list[str]:
+    lines = [line.strip() for line in prompts.splitlines() if line.strip()]
+    if not lines:
+        raise ValueError("prompts: no text; write a prompt a line, or use CLIP Text Encode for one prompt")
+    return lines
 
 
 def _mask(weight: torch.Tensor, direction: str) -> torch.Tensor:

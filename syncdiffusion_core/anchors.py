@@ -30,11 +30,7 @@ class Anchor:
     corner: tuple[int, int] | None = None
 
     def __post_init__(self) -> None:
-        if self.kind is AnchorKind.IMAGE and self.image is None:
-            raise ValueError(
-                f"the anchor '{AnchorKind.IMAGE.value}' needs a picture; connect one to anchor_image "
-                f"or choose '{AnchorKind.CENTRE.value}'"
-            )
+        check_picture(self.kind, self.image is not None)
 
     def window(self, views: ViewSet) -> int | None:
         """Number of the anchor among these windows, None when the anchor is not a window."""
@@ -50,3 +46,12 @@ class Anchor:
                 f"anchor_index must be between 0 and {count - 1} (there are {count} windows), got {self.index}"
             )
         return self.index % count
+
+
+def check_picture(kind: AnchorKind, given: bool) -> None:
+    """Raise ValueError for an anchor that is a picture where none is given."""
+    if kind is AnchorKind.IMAGE and not given:
+        raise ValueError(
+            f"the anchor '{AnchorKind.IMAGE.value}' needs a picture; connect one to anchor_image "
+            f"or choose '{AnchorKind.CENTRE.value}'"
+        )

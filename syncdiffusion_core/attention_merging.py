@@ -32,33 +32,52 @@ class MergedTokens:
         columns = (lefts[:, None] + cells * torch.arange(layer[1])) % width  # [V, w]
         places = rows[:, :, None] * width + columns[:, None, :]  # [V, h, w]
         found, self._index = places.flatten().unique(return_inverse=True)  # [T], [V*h*w]
+        self._turns, self._back = _turns(self._index, len(found))
         self._weight = window_weight(windows.blend, *layer).flatten().repeat(len(windows))  # [V*h*w]
         self._count, self._n_views, self._n_samples = len(found), len(windows), n_samples
 
     def _on(self, device: torch.device) -> None:
         """Move the maps once: every layer of every step asks for them."""
         if self._index.device != device:
-            self._index, self._weight = self._index.to(device), self._weight.to(device)
+            self._index, self._weight, self._back = (t.to(device) for t in (self._index, self._weight, self._back))
+            self._turns = [rows.to(device) for rows in self._turns]
 
     def merge(self, tokens: Tensor) -> Tensor:
         """Of the windows [K*V*N, h*w, C], K branches and N samples -> of the canvas [K*N, T, C].
 
-        Sums are kept in float32 at least.
+        Sums are kept in float32 at least, and made window after window: the same bits at every run, on a GPU too.
         """
         dtype = torch.promote_types(tokens.dtype, torch.float32)
         self._on(tokens.device)
-        index, weight = self._index, self._weight.to(dtype)
+        weight = self._weight.to(dtype)
         stacked = tokens.unflatten(0, (-1, self._n_views, self._n_samples)).transpose(1, 2).flatten(2, 3).flatten(0, 1)
         total = torch.zeros(len(stacked), self._count, tokens.shape[-1], dtype=dtype, device=tokens.device)
-        total.index_add_(1, index, stacked.to(dtype) * weight[:, None])
-        share = torch.zeros(self._count, dtype=dtype, device=tokens.device).index_add_(0, index, weight)
-        return (total / share[:, None]).to(tokens.dtype)
+        share = torch.zeros(self._count, 1, dtype=dtype, device=tokens.device)
+        for rows in self._turns:
+            part = weight[rows, None]
+            share[: len(rows)] += part
+            for k, branch in enumerate(stacked):
+                total[k, : len(rows)] += branch[rows].to(dtype).mul_(part)
+        return total.div_(share).to(tokens.dtype).index_select(1, self._back)
 
     def split(self, tokens: Tensor) -> Tensor:
         """Of the canvas [K*N, T, C] -> of the windows [K*V*N, h*w, C]."""
         self._on(tokens.device)
         rows = tokens[:, self._index].unflatten(1, (self._n_views, -1))  # [K*N, V, h*w, C]
         return rows.unflatten(0, (-1, self._n_samples)).transpose(1, 2).flatten(0, 2)
+
+
+def _turns(index: Tensor, count: int) -> tuple[list[Tensor], Tensor]:
+    """How rows are summed in their order at the ``count`` places of ``index`` [R], where each place has some.
+
+    (The first row of each place, the second of those that have one, and so on; the order that brings back the
+    places.) Places that have the most rows come first, so that those of every turn are the beginning of the last's.
+    """
+    rows, counts = index.argsort(stable=True), index.bincount(minlength=count)
+    first = counts.cumsum(0) - counts  # in ``rows``
+    most = counts.argsort(descending=True, stable=True)
+    turns = [rows[first[most[: int((counts > turn).sum())]] + turn] for turn in range(int(counts.max()))]
+    return turns, most.argsort()
 
 
 def cells_of_a_token(windows: Windows, layer: tuple[int, int]) -> int:

@@ -65,6 +65,11 @@ class WindowBatches:
             else:
                 return
 
+    def alone(self, body: Callable[[], T]) -> T:
+        """What body returns, that needs as much as one view; an error says what to do if memory runs out in it."""
+        ((_, result),) = self.each((0,), lambda _: body())
+        return result
+
     def _result(self, batch: tuple[int, ...], body: Callable[[tuple[int, ...]], T]) -> tuple[T] | None:
         """What body returns, in a tuple; None when the batch has to be halved."""
         try:

@@ -5,10 +5,12 @@ every noise level (Avrahami et al. 2022, arXiv 2206.02779; as a baseline for pan
 """
 
 from collections.abc import Callable, Sequence
+from functools import partial
 
 import torch
 from torch import Tensor
 
+from .batching import WindowBatches
 from .denoiser import Denoiser, Rows
 from .process import NoiseProcess
 from .views.view_set import aggregate
@@ -44,13 +46,16 @@ def extrapolate(
     noise: Tensor,
     order: Sequence[int],
     on_step: OnStep | None = None,
+    batch_size: int | WindowBatches = 1,
 ) -> Tensor:
     """Denoise a canvas window after window.
 
     canvas: the noised canvas [N, C, …, H, W] at sigmas[0]. known: [N, 1, …, H, W], true where the canvas is given
     beforehand, and clean: the canvas's clean latent there. noise: what known cells are noised with. clean and noise
-    have the shape of canvas. order: the windows to make, from ``visiting_order``. Returns the canvas at sigmas[-1].
+    have the shape of canvas. order: the windows to make, from ``visiting_order``. batch_size: one window is made at a
+    time, but what it says when memory runs out. Returns the canvas at sigmas[-1].
     """
+    batches = WindowBatches.of(batch_size)
     canvas = torch.where(known, process.compose(clean, noise, sigmas[-1]), canvas)
     known, done = known.clone(), 0
     for view in order:
@@ -58,7 +63,7 @@ def extrapolate(
         x, given, x0_given, eps_given = (window.project(part) for part in (canvas, known, clean, noise))
         for sigma, sigma_next in zip(sigmas[:-1], sigmas[1:], strict=True):
             x = torch.where(given, process.compose(x0_given, eps_given, sigma), x)
-            x0 = torch.where(given, x0_given, denoiser(x, sigma, rows))
+            x0 = torch.where(given, x0_given, batches.alone(partial(denoiser, x, sigma, rows)))
             x = process.step(x, x0, sigma, sigma_next)
             done += 1
             if on_step is not None:

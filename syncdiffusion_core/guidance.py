@@ -30,8 +30,10 @@ PAPER_CELLS = 4096  # of the paper's 64x64 latent window: LPIPS is a spatial mea
 class GuidanceTrace:
     """What one guided step did.
 
-    loss: distance of each window to its anchor before the move, 0 for the anchor, [V, N]. move: root-mean-square
-    move of each window in standard deviations of the state, [V, N]. Of the V windows of the step that may move.
+    weight: the paper's w of all the paper's steps that this step stands for. loss: distance of each window to its
+    anchor before the move, 0 for the anchor, [V, N]. move: root-mean-square move of each window in standard deviations
+    of the state, [V, N]. Of the V windows of the step that may move. unmoved: how many of them were left, because their
+    gradient was not finite.
     """
 
     step: int
@@ -39,13 +41,17 @@ class GuidanceTrace:
     weight: float
     loss: Tensor
     move: Tensor
+    unmoved: int = 0
 
     def describe(self) -> str:
         """One line for people."""
-        return (
-            f"step {self.step + 1}: sigma {self.sigma:.3f}, weight {self.weight:.2f}, "
-            f"loss {self.loss.mean():.4f}, move {self.move.mean():.4f}"
+        line = (
+            f"step {self.step + 1}: at noise {self.sigma:.3g} the windows differed from their anchor by "
+            f"{self.loss.mean():.4f} and were moved by {self.move.mean():.1%}"
         )
+        if self.unmoved:
+            line += f"; {self.unmoved} of them were left alone, because their gradient holds NaN or infinite values"
+        return line
 
 
 class Guided(str, Enum):
@@ -124,12 +130,12 @@ class PerceptualGuidance:
         x0 = self._first_pass(run, guided)
         gradient, losses = self._gradients(run, x0, guided)
         scale = self.weights[step] * self._constant(x) * process.state_variance(sigma)
-        move = self._guarded(-scale * gradient, process.state_scale(sigma))
+        move, unmoved = self._guarded(-scale * gradient, process.state_scale(sigma))
         if where is not None:
             move = move * where.to(move).reshape(*where.shape[:2], *[1] * (move.ndim - 4), *where.shape[-2:])
         if self.report is not None:
             size = _row_rms(move) / process.state_scale(sigma)
-            self.report(GuidanceTrace(step, sigma, self.weights[step], losses[guided], size[guided]))
+            self.report(GuidanceTrace(step, sigma, self.weights[step], losses[guided], size[guided], unmoved))
         moved = x + self._spread(view_set, move.flatten(0, 1), guided)
         return moved, None if self._evaluates_again else x0.flatten(0, 1)
 
@@ -234,32 +240,33 @@ class PerceptualGuidance:
 
     def _anchor_features(self, run: "_Step", x0: Tensor, guided: Sequence[int]) -> Features:
         """Features of each sample's anchor, batch N (or 1: one picture for all)."""
-        if self.anchor.kind is AnchorKind.IMAGE:
-            assert self.anchor.image is not None
-            return self.distance.features(self.anchor.image.to(x0.device, x0.dtype))
-        fixed = self.anchor.window(run.view_set)
-        if fixed is not None:
-            return self.distance.features(self.decode(x0[fixed]))
-        sums: list[Tensor] | None = None
 
         def features(views: tuple[int, ...]) -> Features:
             return self.distance.features(self.decode(x0[list(views)].flatten(0, 1)))
 
+        if self.anchor.kind is AnchorKind.IMAGE:
+            assert self.anchor.image is not None
+            picture = self.anchor.image.to(x0.device, x0.dtype)
+            return self._decodes.alone(lambda: self.distance.features(picture))
+        fixed = self.anchor.window(run.view_set)
+        if fixed is not None:
+            return self._decodes.alone(lambda: features((fixed,)))
+        sums: list[Tensor] | None = None
         for views, found in self._decodes.each(guided, features):
             part = [f.unflatten(0, (-1, x0.shape[1]))[: len(views)].sum(dim=0) for f in found]
             sums = part if sums is None else [s + p for s, p in zip(sums, part, strict=True)]
         assert sums is not None
         return tuple(s / len(guided) for s in sums)
 
-    def _guarded(self, move: Tensor, state_scale: float) -> Tensor:
-        """Moves [V, N, C, …, h, w] without non-finite values and no larger than max_move."""
+    def _guarded(self, move: Tensor, state_scale: float) -> tuple[Tensor, int]:
+        """Moves [V, N, C, …, h, w] no larger than max_move, 0 where not finite; and how many windows those are."""
         if self.max_move is None:
-            return move
+            return move, 0
         each = (..., *[None] * (move.ndim - 2))  # [V, N] -> [V, N, 1, …]
-        finite = move.flatten(2).isfinite().all(dim=-1)[each]
-        move = torch.where(finite, move, torch.zeros_like(move))
+        finite = move.flatten(2).isfinite().all(dim=-1)  # [V, N]
+        move = torch.where(finite[each], move, torch.zeros_like(move))
         size = _row_rms(move)[each] / state_scale
-        return move * (self.max_move / size.clamp(min=self.max_move))
+        return move * (self.max_move / size.clamp(min=self.max_move)), int((~finite).sum())
 
 
 class _Step(NamedTuple):

@@ -1,13 +1,17 @@
 """Parts of a canvas for prompts of their own: weights that add up to 1 at every place."""
 
 from collections.abc import Sequence
+from functools import partial
 
 import torch
 from torch import Tensor
-from torch.nn.functional import conv2d
+from torch.nn.functional import pad
 
 Box = tuple[float, float, float, float]
 """(x, y, width, height) in pixels."""
+
+CHUNK = 2**18
+"""Pixels that are feathered at a time, in double precision: as much as a processor keeps at hand."""
 
 
 def sections(count: int, length: int, blend: float = 0.5, loop: bool = False) -> Tensor:
@@ -44,17 +48,24 @@ def boxes_mask(boxes: Sequence[Box], size: tuple[int, int], loop: bool = False) 
     height, width = size
     mask = torch.zeros(size)
     for box in boxes:
-        x, y, x_end, y_end = round(box[0]), round(box[1]), round(box[0] + box[2]), round(box[1] + box[3])
-        columns = torch.arange(x, min(x_end, x + width))
-        columns = columns % width if loop else columns[(columns >= 0) & (columns < width)]
-        part = mask[max(y, 0) : max(y_end, 0)]
-        if not len(part) or not len(columns):
+        rows = _inside(box[1], box[3], height)
+        columns = _inside(box[0], box[2], width, loop)
+        if not len(rows) or not len(columns):
             raise ValueError(
                 f"the box of {box[2]:g}x{box[3]:g} px at ({box[0]:g}, {box[1]:g}) covers nothing of a canvas of "
                 f"{width}x{height} px; move it inside, or set width and height to those of the picture it was drawn on"
             )
-        part[:, columns] = 1.0
+        mask[rows[:, None], columns] = 1.0
     return mask
+
+
+def _inside(start: float, length: float, side: int, loop: bool = False) -> Tensor:
+    """The pixels of [start, start + length) on a side, in no matter how large numbers."""
+    first, end = round(start), round(start + length)
+    if loop:
+        return (torch.arange(max(min(end - first, side), 0)) + first % side) % side
+    first = min(max(first, 0), side)
+    return torch.arange(first, max(first, min(end, side)))
 
 
 def feathered(mask: Tensor, width_px: int, loop: bool = False) -> Tensor:
@@ -68,19 +79,47 @@ def feathered(mask: Tensor, width_px: int, loop: bool = False) -> Tensor:
         raise ValueError(f"a feather is 0 pixels wide or wider, got {width_px}")
     if width_px == 0:
         return mask
-    reach = width_px // 2
-    taps = torch.ones(2 * reach + 1, dtype=mask.dtype, device=mask.device)
-    if width_px % 2 == 0:
-        taps[[0, -1]] = 0.5  # half of the pixel at either end
-    taps = taps / width_px
-    rows = torch.arange(-reach, mask.shape[-2] + reach, device=mask.device).clamp(0, mask.shape[-2] - 1)
-    columns = torch.arange(-reach, mask.shape[-1] + reach, device=mask.device)
-    columns = columns % mask.shape[-1] if loop else columns.clamp(0, mask.shape[-1] - 1)
-    wide = mask[..., rows[:, None], columns].reshape(-1, 1, len(rows), len(columns))
-    faded = conv2d(conv2d(wide, taps[None, None, None, :]), taps[None, None, :, None])
-    return faded.clamp(0, 1).reshape(mask.shape)
+    faded = mask.clone().reshape(-1, *mask.shape[-2:])
+    for picture in faded:
+        _average(picture, width_px, loop)
+        _average(picture.T, width_px, loop=False)
+    return faded.clamp_(0, 1).reshape(mask.shape)
 
 
-def behind(mask: Tensor, region: Tensor, strength: float) -> Tensor:
-    """What is left of a mask [..., H, W] behind a region of that strength: together they weigh what the mask did."""
+def _average(lines: Tensor, width_px: int, loop: bool) -> None:
+    """Replace each pixel of [L, W] by the mean of the width_px around it in its line, some lines at a time.
+
+    A mean is the difference of the sums up to its two ends, whatever lies between them.
+    """
+    for some in lines.split(max(1, CHUNK // lines.shape[-1])):
+        exact = some.to(torch.float64, memory_format=torch.contiguous_format)
+        sums = pad(exact.cumsum(dim=-1), (1, 0))  # up to each border of pixels: [l, W + 1]
+        upto = partial(_sums_from, sums, exact[:, :1], exact[:, -1:], loop)
+        reach = width_px // 2
+        mean = upto(reach + 1) - upto(-reach)
+        if width_px % 2 == 0:  # its ends lie in the middle of pixels
+            mean = (mean + upto(reach) - upto(1 - reach)) / 2
+        some.copy_(mean / width_px)
+
+
+def _sums_from(sums: Tensor, first: Tensor, last: Tensor, loop: bool, border: int) -> Tensor:
+    """The sums [l, W] up to W borders one after the other, from that one on, which may lie beyond the line.
+
+    sums: [l, W + 1] up to the borders in it, from 0. first, last: pixels that go on beyond its ends.
+    """
+    length = sums.shape[-1] - 1
+    if loop:
+        turns, start = divmod(border, length)
+        return torch.cat((sums[:, start:-1] + turns * sums[:, -1:], sums[:, :start] + (turns + 1) * sums[:, -1:]), -1)
+    borders = torch.arange(border, border + length, dtype=sums.dtype, device=sums.device)
+    before, after = borders[borders < 0], borders[borders > length]
+    inside = sums[:, max(border, 0) : max(border + length, 0)]
+    return torch.cat((before * first, inside, sums[:, -1:] + (after - length) * last), dim=-1)
+
+
+def behind(mask: Tensor | float, region: Tensor, strength: float) -> Tensor:
+    """What is left of a mask [..., H, W] behind a region of that strength: together they weigh what the mask did.
+
+    A number is a mask that is the same everywhere.
+    """
     return mask * (1 - strength * region)

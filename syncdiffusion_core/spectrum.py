@@ -12,15 +12,18 @@ from enum import Enum
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
 from .process import NoiseProcess
+from .weights import open_weights, write_weights
 
 NATURAL_BEND = 0.3  # cycles a window; fitted to the latents of the demo's scenes
 BENDS = torch.logspace(-1.5, 3.0, 181, dtype=torch.float64)  # cycles a window: the bends that a fit looks among
 FORMAT = "syncdiffusion-spectrum"
+NAMES = {"scale": (1e-15, 1e15), "bend": (1e-9, 1e9)}
+"""Tensors of a file, and the bounds of their values: far outside what latents have, inside what float32 counts with."""
+MOST_CHANNELS, MOST_WINDOWS = 4096, 10**9
+REMEDY = "measure it again"
 
 
 class SpectrumSource(str, Enum):
@@ -120,20 +123,29 @@ def save_spectrum(path: Path, spectrum: Spectrum) -> None:
     """Write a spectrum as safetensors with metadata that `load_spectrum` reads."""
     tensors = {name: torch.tensor(getattr(spectrum, name), dtype=torch.float64) for name in ("scale", "bend")}
     metadata = {"format": FORMAT, "unit": "cycles per latent cell", "windows": str(spectrum.count)}
-    save_file(tensors, path, metadata=metadata)
+    write_weights(path, tensors, metadata)
 
 
 def load_spectrum(path: Path) -> Spectrum:
     """The spectrum of a file. Raises ValueError naming the file when it holds none."""
-    try:
-        with safe_open(path, framework="pt") as file:
-            metadata = file.metadata() or {}
-            if metadata.get("format") != FORMAT:
-                raise ValueError(f"{path.name}: not a spectrum (format {metadata.get('format')!r}, not {FORMAT!r})")
-            scale, bend = (tuple(file.get_tensor(name).double().tolist()) for name in ("scale", "bend"))
-            return Spectrum(scale, bend, int(metadata.get("windows", 0)))
-    except (SafetensorError, OSError) as error:
-        raise ValueError(f"{path.name}: not a readable spectrum ({error}); measure it again") from error
+    file = open_weights(path, "spectrum", REMEDY)
+    if file.metadata.get("format") != FORMAT:
+        raise file.refusal(f"not a spectrum (format {file.metadata.get('format')!r}, not {FORMAT!r})")
+    scale, bend = (file.shapes.get(name, ()) for name in NAMES)
+    one_each = file.shapes.keys() == NAMES.keys() and len(scale) == 1 and scale == bend
+    if not one_each or not 1 <= scale[0] <= MOST_CHANNELS:
+        raise file.refusal(
+            f"not a readable spectrum (scale and bend must be one value a channel, {MOST_CHANNELS} channels at most, "
+            f"and its tensors are { {name: list(shape) for name, shape in file.shapes.items()} })"
+        )
+    count = file.number("windows", 0, 0, MOST_WINDOWS)
+    values = file.tensors(torch.float64)
+    for name, (least, most) in NAMES.items():
+        if not ((values[name] >= least) & (values[name] <= most)).all():
+            raise file.refusal(
+                f"{name} must be from {least:g} to {most:g} in every channel, got {values[name].tolist()}"
+            )
+    return Spectrum(_floats(values["scale"]), _floats(values["bend"]), int(count))
 
 
 def _squared_frequency(height: int, width: int) -> Tensor:

@@ -41,6 +41,7 @@ def _import_file(path: Path) -> ModuleType:
 
 _host, _browser, _client = _import_scripts("_host", "_browser", "_client")
 _harness = _import_file(TESTS / "harness.py")
+_damage = _import_file(TESTS / "damage.py")
 _running = _import_file(TESTS / "e2e" / "server.py")
 comfy_server = _running.comfy_server
 browser = _running.browser
@@ -199,6 +200,12 @@ def run_graph(host: _harness.Harness, pack: dict[str, type]) -> Iterator[Callabl
     """run_graph(api_graph, model=object, ...) -> GraphRun, by the host's executor in this process."""
     yield host.run_graph
     host._objects.clear()
+
+
+@pytest.fixture(scope="session")
+def damage() -> ModuleType:
+    """The module of what happens to files."""
+    return _damage
 
 
 @pytest.fixture(scope="session")

@@ -14,7 +14,7 @@ class Panorama:
 
     boxes: of the W windows. pairs: their distances, W rows of W; lower is more alike. means: of each window's
     distances to the others, W. odd: the windows that disagree, counted from 0. intra: mean of all pairs. seam: about
-    1 where the left and right ends meet.
+    1 where the left and right ends meet. looks: windows that look alike, in groups; empty where that is not known.
     """
 
     picture: Image.Image
@@ -24,6 +24,7 @@ class Panorama:
     odd: tuple[int, ...]
     intra: float
     seam: float
+    looks: tuple[tuple[int, ...], ...] = ()
 
     @property
     def wide(self) -> bool:

@@ -3,20 +3,17 @@
 from typing import NamedTuple
 
 import torch
-from comfy.patcher_extension import WrappersMP
+from comfy.patcher_extension import WrappersMP, add_wrapper_with_key
 from torch import Tensor
 
-from ...syncdiffusion_core.batching import WindowBatches
-from ...syncdiffusion_core.denoiser import Rows
-from ...syncdiffusion_core.views.view_set import aggregate
 from ...syncdiffusion_core.views.windows import WindowLayout
-from .bootstrapping import marked
-from .conditioning import encode_for_windows, models_and_conds, refuse_context_windows
-from .layout import Views, make_slicer, resolve_windows
+from .below import WindowsBelow
+from .conditioning import encode_for_windows, entries_of, models_and_conds
+from .layout import Views, layout_remarks, make_slicer, resolve_windows
 from .memory import WindowMemory, rows_reserving, say_memory, window_batches, window_memory
-from .slicing import Slicer
-from .stateful import refuse_stateful_model
-from .tags import KEY, tagged
+from .patches import windows_per_batch
+from .progress import warn
+from .tags import KEY
 from .windowed import Steps
 
 RUN = "syncdiffusion_run"
@@ -24,9 +21,7 @@ RUN = "syncdiffusion_run"
 
 
 class _Run(NamedTuple):
-    grid: Views
-    slicer: Slicer
-    batches: WindowBatches
+    below: WindowsBelow
     memory: WindowMemory
 
 
@@ -62,52 +57,39 @@ class _Applied:
     def sampler_sample(self, executor, guider, sigmas: Tensor, extra_args: dict, callback, noise: Tensor, *args):
         """Encode for a window what the host has encoded for the canvas, and give the run what it keeps."""
         grid, seed = self._grid(noise.shape[-2:]), extra_args.get("seed")
+        for line in layout_remarks(self._layout, grid, self._inner_model):
+            warn(line)
         if len(grid.every) > 1:
             for model, conds in models_and_conds(guider):
                 encode_for_windows(model, conds, self._layout, grid.every, noise, seed)
-        run = self._run(guider.model_patcher, grid, noise.shape, seed)
-        extra_args["model_options"]["transformer_options"][RUN] = run
+        options = extra_args["model_options"]
+        run = self._run(guider.model_patcher, options, guider.conds, noise, Steps(sigmas.tolist()), seed)
+        options["transformer_options"][RUN] = run
+        add_wrapper_with_key(WrappersMP.APPLY_MODEL, KEY, run.below.apply_model, options, is_model_options=True)
         say_memory(run.memory)
         return executor(guider, sigmas, extra_args, callback, noise, *args)
 
     def calc_cond_batch(self, executor, model, conds, x_in: Tensor, timestep: Tensor, model_options: dict):
         """Predictions of the canvas [N, C, H, W], one for each condition, from its windows."""
-        run = model_options.get("transformer_options", {})
-        if KEY in run:
-            return executor(model, conds, x_in, timestep, model_options)  # a window of our own sampler
-        refuse_context_windows(model_options)
-        # No run is known where a node samples past the guider.
-        kept = run.get(RUN) or self._run(model.current_patcher, self._grid(x_in.shape[-2:]), x_in.shape)
-        if len(kept.grid.every) == 1 and not any(marked(entries or ()) for entries in conds):
+        kept = model_options.get("transformer_options", {})
+        run = kept.get(RUN)
+        if run is None and KEY not in kept:  # a node samples past the guider, and says no levels
+            run = self._run(model.current_patcher, model_options, dict(enumerate(conds)), x_in, Steps([0.0]))
+        if run is None:
             return executor(model, conds, x_in, timestep, model_options)
-        refuse_stateful_model(model_options)
-        windows, n = kept.grid.at(_step(run, timestep)), x_in.shape[0]
-        views = windows.project(x_in).unflatten(0, (-1, n))  # [V, N, C, …, h, w]
+        return run.below.calc_cond_batch(executor, model, conds, x_in, timestep, model_options)
 
-        def predictions(indices: tuple[int, ...]) -> list[Tensor]:
-            rows = Rows.grid(n, tuple(windows.names[index] for index in indices))
-            batch = views[list(indices)].flatten(0, 1)
-            options = tagged(model_options, rows)
-            return kept.slicer.calc_cond_batch(executor, model, conds, batch, timestep.repeat(len(indices)), options)
-
-        parts: list[list[Tensor]] = [[] for _ in conds]
-        for done, outs in kept.batches.each(range(len(windows)), predictions):
-            for part, out in zip(parts, outs, strict=True):
-                part.append(out[: len(done) * n])
-        return [aggregate(windows, torch.cat(part)).to(x_in.dtype) for part in parts]
-
-    def _run(self, patcher: object, grid: Views, shape: tuple[int, ...], seed: int | None = None) -> _Run:
-        """What one run over a canvas [N, C, …, H, W] keeps."""
+    def _run(
+        self, patcher: object, model_options: dict, conds: dict, x: Tensor, steps: Steps, seed: int | None = None
+    ) -> _Run:
+        """What one run over a canvas x [N, C, …, H, W] keeps."""
+        grid, n = self._grid(x.shape[-2:]), x.shape[0]
         slicer = make_slicer(self._layout, grid.every, self._inner_model, seed)
-        row_shape = (*shape[1:-2], *grid.every.window)
-        memory = window_memory(patcher, row_shape, shape[0], grid.largest, self._per_batch)
-        return _Run(grid, slicer, window_batches(memory.windows, memory.halves, slicer.forget), memory)
+        per_batch = windows_per_batch(self._per_batch, grid.every, model_options, list(conds.values()), n)
+        memory = window_memory(patcher, (*x.shape[1:-2], *grid.every.window), n, grid.largest, per_batch)
+        batches = window_batches(memory.windows, memory.halves, slicer.forget)
+        parts = any(entry.get("area") is not None for entry in entries_of(conds))
+        return _Run(WindowsBelow(grid, steps.of, batches, slicer, parts), memory)
 
     def _grid(self, size: tuple[int, int]) -> Views:
         return resolve_windows(self._layout, self._inner_model, torch.empty(1, 1, *size, device="meta"))
-
-
-def _step(run: dict, timestep: Tensor) -> int:
-    """The step of a call by its noise level; the first where a node samples by itself and says no levels."""
-    levels = run.get("sample_sigmas")
-    return 0 if levels is None else Steps(levels.tolist()).of(float(timestep.flatten()[0]))

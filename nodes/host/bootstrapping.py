@@ -89,7 +89,8 @@ class Bootstrapping:
         if not any(marked(entries or ()) for entries in conds):
             return execute(model, conds, x_in, timestep, model_options)
         percent = percent_of_sigma(model.model_sampling, float(timestep[0]))
-        backdrops = list(dict.fromkeys(e[MARK] for entries in conds for e in entries or () if _runs(e, percent)))
+        running = (e for entries in conds for e in entries or () if _runs(e, percent) and _active(e, timestep))
+        backdrops = list(dict.fromkeys(e[MARK] for e in running))
         if not backdrops:
             return execute(model, conds, x_in, timestep, model_options)
         conds = [_without_defaults(entries, x_in, timestep) for entries in conds]
@@ -120,7 +121,7 @@ class Bootstrapping:
         latent = backdrop.latents[colour].to(x.device, x.dtype).reshape(1, -1, *(1,) * (x.ndim - 2))
         latent = model.process_latent_in(latent).expand_as(x).clone()
         noised = model.model_sampling.noise_scaling(sigma[:1], noise, latent)
-        return torch.where(_inside(backdrop, conds, x), x, noised)
+        return torch.where(_inside(backdrop, conds, x, sigma), x, noised)
 
     def _draw(self, percent: float, x: Tensor, rows: Rows) -> tuple[int, Tensor]:
         """Index of the step's colour, and the rows' part of its noise: a fresh tensor, the host may write into it."""
@@ -132,6 +133,12 @@ class Bootstrapping:
             self._drawn = step, colour, torch.randn(shape, generator=generator)
         _, colour, noise = self._drawn
         return colour, cut(self._windows, noise, rows).to(x.device, x.dtype)
+
+
+def _active(entry: dict, timestep: Tensor) -> bool:
+    """Whether the host asks the condition at this noise level."""
+    level = timestep[0]
+    return bool(entry.get("timestep_start", level) >= level >= entry.get("timestep_end", level))
 
 
 def _runs(entry: dict, percent: float) -> bool:
@@ -191,9 +198,10 @@ def _without_defaults(entries: list[dict] | None, x: Tensor, timestep: Tensor) -
     return others + [{**entry, "mask": left} for entry in kept]
 
 
-def _inside(backdrop: Backdrop, conds: Conds, x: Tensor) -> Tensor:
+def _inside(backdrop: Backdrop, conds: Conds, x: Tensor, timestep: Tensor) -> Tensor:
     """Whether a place belongs to the region: [R, 1, …, h, w]."""
-    masks = [entry.get("mask") for entries in conds for entry in entries or () if entry.get(MARK) is backdrop]
+    entries = [entry for role in conds for entry in role or () if entry.get(MARK) is backdrop]
+    masks = [entry.get("mask") for entry in entries if _active(entry, timestep)]
     if any(mask is None for mask in masks):
         return torch.ones_like(x[:, :1], dtype=torch.bool)
     return sum(mask.to(x.device) for mask in masks)[:, None] >= backdrop.inside

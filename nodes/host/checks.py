@@ -1,5 +1,6 @@
 """What is wrong with a run, said before any model is loaded."""
 
+import math
 from dataclasses import replace
 
 import torch
@@ -10,31 +11,51 @@ from ...syncdiffusion_core.pullbacks import Gradient
 from ...syncdiffusion_core.views.windows import Grid, WindowLayout
 from .decoder import POOLED, Look, resolved_look, works_on_pixels
 from .guidance import GuidanceSettings
+from .inputs import check_mask_values, check_vae, latent
 from .layout import resolve_windows
 
 
-def check_latent(latent: dict) -> None:
-    """Raise ValueError for a LATENT that no window can be cut from."""
-    samples = latent["samples"]
-    if getattr(samples, "is_nested", False):
+def check_latent(given: dict, model: object | None = None) -> None:
+    """Raise ValueError for a LATENT that no window can be cut from, or, where it is known, that is no model's own."""
+    samples = latent("latent_image", given)
+    if model is not None:
+        _check_format(samples, model.get_model_object("latent_format"))
+    if given.get("noise_mask") is not None:
+        _check_noise_mask(given["noise_mask"], samples)
+    numbers = given.get("batch_index")
+    if numbers is not None and len(numbers) != len(samples):
         raise ValueError(
-            "latent_image: nested latents (several media in one) have no single canvas; give one image latent"
+            f"latent_image: its batch_index numbers {len(numbers)} latents and there are {len(samples)}; batch them "
+            "with the host's nodes, or make the latent anew"
         )
-    if samples.ndim not in (4, 5):
-        raise ValueError(f"latent_image: expected [N, C, H, W] or [N, C, T, H, W], got shape {tuple(samples.shape)}")
-    if not torch.isfinite(samples).all():
-        raise ValueError("latent_image: it holds NaN or infinite values; the step that made it has failed")
-    mask = latent.get("noise_mask")
-    if mask is not None:
-        _check_mask_batch(mask, samples.shape[0])
 
 
-def _check_mask_batch(mask: torch.Tensor, batch: int) -> None:
-    count = mask.shape[0] if mask.ndim > 2 else 1
-    if count not in (1, batch):
+def _check_format(samples: torch.Tensor, latent_format: object) -> None:
+    """Empty latents are the host's to adapt, those of pictures are not."""
+    wanted = latent_format.latent_channels
+    if samples.shape[1] != wanted and samples.any():
         raise ValueError(
-            f"latent_image: its noise mask is a batch of {count} for {batch} latents; give one mask, or one for each"
+            f"latent_image: it has {samples.shape[1]} channels and the model's latents have {wanted}, so it was made "
+            "with another model's VAE; encode the picture with this model's own"
         )
+    if samples.ndim == 5 and latent_format.latent_dimensions == 2:
+        raise ValueError(
+            f"latent_image: it has {samples.shape[2]} frames in time and the model makes single pictures; give a "
+            "latent of pictures, such as one from Empty Latent Image"
+        )
+
+
+def _check_noise_mask(mask: torch.Tensor, samples: torch.Tensor) -> None:
+    """The host makes frames of masks for a latent with a time axis, unless they have one too."""
+    name, ranks = "latent_image: its noise mask", (2, 3, 4) if samples.ndim == 4 else (2, 3, 4, 5)
+    shape = tuple(getattr(mask, "shape", ()))
+    if len(shape) not in ranks or 0 in shape:
+        raise ValueError(f"{name} should be [B, H, W], got shape {shape}; use Set Latent Noise Mask to set it")
+    check_mask_values(name, mask)
+    frames = samples.ndim == 5 and len(shape) < 5
+    count = 1 if frames else shape[0] if len(shape) == 5 else math.prod(shape[:-2])
+    if count not in (1, len(samples)):
+        raise ValueError(f"{name} is a batch of {count} for {len(samples)} latents; give one mask, or one for each")
 
 
 def check_guidance(settings: GuidanceSettings, model: object, layout: WindowLayout, canvas: torch.Tensor) -> None:
@@ -46,7 +67,8 @@ def check_guidance(settings: GuidanceSettings, model: object, layout: WindowLayo
         )
     batch = canvas.shape[0]
     latent_format = model.get_model_object("latent_format")
-    _check_vae(settings.vae, latent_format)
+    if settings.vae is not None or not works_on_pixels(latent_format):
+        check_vae("vae", settings.vae, latent_format.latent_channels)
     _check_shrink(settings, latent_format, layout)
     if settings.spectrum is not None and settings.gradient is Gradient.IMAGE_PRIOR:
         settings.spectrum.check_channels(latent_format.latent_channels)
@@ -72,18 +94,4 @@ def _check_shrink(settings: GuidanceSettings, latent_format: object, layout: Win
             f"shrink: {savings.shrink} leaves {side // savings.shrink} px of the {side} px of a window that guidance "
             f"looks at, and perceptual networks need {SMALLEST_PX}; choose {max(side // SMALLEST_PX, 1)} at most, or "
             "larger windows"
-        )
-
-
-def _check_vae(vae: object | None, latent_format: object) -> None:
-    if vae is None and not works_on_pixels(latent_format):
-        raise ValueError(
-            "vae: nothing is connected, or the checkpoint holds none, and guidance has to decode this model's latents; "
-            "load the model's VAE with Load VAE and connect it"
-        )
-    wanted = latent_format.latent_channels
-    if vae is not None and wanted != vae.latent_channels:
-        raise ValueError(
-            f"vae: it decodes latents of {vae.latent_channels} channels and the model makes {wanted}; connect the "
-            "model's own VAE"
         )

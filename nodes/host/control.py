@@ -3,6 +3,7 @@
 import copy
 
 import comfy.utils
+from comfy.controlnet import ControlBase
 from torch import Tensor
 
 from ...syncdiffusion_core.denoiser import Rows
@@ -10,16 +11,23 @@ from ...syncdiffusion_core.views.windows import Windows
 from .conditioning import entries_of
 from .gradients import Differentiable
 from .hint_latents import HintLatents, WindowVae
-from .tags import cut
+from .patches import PICTURES
+from .rebinding import rebind, refuse_rest
+from .tags import cut, image_scale
 
 SKIP_PATCH = "input_block_patch_after_skip"
 CACHES = ("cond_hint", "extra_concat", "control_input")
 """What the host's control classes keep of a hint they were shown, checked by its size only."""
 
+SLICED = ("cond_hint_original", "extra_concat_orig")
+"""What they keep of it beside these: the hint itself."""
+
 KEPT = 4
 """Batches whose hints are kept: all of a panorama of six windows' length."""
 
 Size = tuple[int, int]
+Copies = dict[tuple[int, Size], tuple[ControlBase, ControlBase]]
+"""Controls and their copies, by the control and what is shown of a window. Originals are kept for their ids' sake."""
 
 
 class HintSlices:
@@ -36,8 +44,7 @@ class HintSlices:
 
     def __init__(self, windows: Windows) -> None:
         self._windows = windows
-        # Originals are kept beside what was made of them: their ids stay their own.
-        self._batches: dict[tuple[int, ...], dict[tuple[int, Size], tuple[object, object]]] = {}
+        self._batches: dict[tuple[int, ...], Copies] = {}
         self._latents: dict[int, tuple[object, HintLatents]] = {}
         self._scaled: dict[tuple[int, int, int, str], tuple[Tensor, Tensor]] = {}
 
@@ -51,18 +58,36 @@ class HintSlices:
         self._batches[rows.views] = copies  # the latest last
         if len(self._batches) > KEPT:
             del self._batches[next(iter(self._batches))]
-        key = id(control), shown
-        if key not in copies:
-            copies[key] = control, self._copy(control, rows, shown)
-        return copies[key][1]
+        before = set(copies)
+        sliced = self._copied(copies, control, rows, shown)
+        for key in copies.keys() - before:
+            original, twin = copies[key]
+            refuse_rest(twin, original, "conditioning")
+        return sliced
 
     def forget(self) -> None:
         """Drop the copies, whose hints may be on a device that has run out of memory."""
         self._batches.clear()
 
-    def _copy(self, control: object, rows: Rows, shown: Size) -> object:
+    def _copied(self, copies: Copies, control: ControlBase, rows: Rows, shown: Size) -> ControlBase:
+        """A control's copy for these rows; its chain, and other controls that it holds, are copied with it."""
+        key = id(control), shown
+        if key in copies:
+            return copies[key][1]
+
+        def swap(value: object) -> object:
+            return self._copied(copies, value, rows, shown) if isinstance(value, ControlBase) else value
+
+        self._refuse_pictures(control)
         # Not the host's copy(): that drops the chain, the timestep range and the model's sampling.
         sliced = copy.copy(control)
+        copies[key] = control, sliced  # before the rest: controls may know each other
+        rebind(sliced, control, swap)
+        self._slice(sliced, control, rows, shown)
+        return sliced
+
+    def _slice(self, sliced: ControlBase, control: ControlBase, rows: Rows, shown: Size) -> None:
+        """Show a copy its part of the hint."""
         for name in CACHES:
             if hasattr(sliced, name):
                 setattr(sliced, name, None)
@@ -74,11 +99,19 @@ class HintSlices:
         sliced.extra_concat_orig = [self._slices(control, image, cell, rows) for image in control.extra_concat_orig]
         if hasattr(control, "control_model"):
             sliced.control_model = Differentiable(control.control_model)
-        if control.previous_controlnet is not None:
-            sliced.previous_controlnet = self.control(control.previous_controlnet, rows, shown)
-        clones = control.multigpu_clones
-        sliced.multigpu_clones = {device: self.control(clone, rows, shown) for device, clone in clones.items()}
-        return sliced
+
+    def _refuse_pictures(self, control: ControlBase) -> None:
+        """Raise ValueError for a picture of the canvas that a control of another pack keeps beside its hint."""
+        for name, value in vars(control).items():
+            if name in (*CACHES, *SLICED) or not isinstance(value, Tensor) or value.ndim < 3:
+                continue
+            named = any(word in name for word in ("hint", *PICTURES)) and min(value.shape[-2:]) > 1
+            if named or image_scale(value, self._windows):
+                raise ValueError(
+                    f"conditioning: the ControlNet {type(control).__name__} keeps a picture of the canvas in "
+                    f"'{name}', which cannot be cut into windows; use the host's own ControlNet, or leave that picture "
+                    "or mask out"
+                )
 
     def _latents_of(self, control: object, cell: int) -> HintLatents:
         if id(control) not in self._latents:

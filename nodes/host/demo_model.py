@@ -3,6 +3,7 @@
 import json
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import comfy.cldm.cldm
 import comfy.controlnet
@@ -12,17 +13,21 @@ import comfy.model_management
 import comfy.model_patcher
 import comfy.sd
 import comfy.supported_models
-import comfy.utils
 import torch
 from torch import Tensor
 
+from ...demo.checkpoint import check_checkpoint
 from ...demo.controlnet import CONTROL_CONFIG
-from ...demo.export import PREFIXES, WEIGHTS
+from ...demo.export import PREFIXES, REMEDY, WEIGHTS
 from ...demo.light_decoder import FILE as LIGHT_FILE
+from ...demo.vae import SCALE_FACTOR
+from ...syncdiffusion_core.weights import WeightsFile, open_weights
 from .demo_text import DemoTextModel, DemoTokenizer
 
 FILE = WEIGHTS / "demo_model.safetensors"
 CONTROL_FILE = WEIGHTS / "horizon_control.safetensors"
+NATIVE_PX = 128
+"""Side of the pictures that the model was trained on."""
 PREDICTIONS = {"eps": comfy.model_base.ModelType.EPS, "v": comfy.model_base.ModelType.V_PREDICTION}
 
 
@@ -35,38 +40,45 @@ class _Checkpoint:
     vae: dict[str, Tensor]
     text: dict[str, Tensor]
 
-    def config(self, name: str) -> dict:
+    def config(self, name: str) -> Any:
         return json.loads(self.metadata[name])
 
 
 def load_demo_model() -> tuple[object, object, object, object]:
-    """(MODEL, CLIP, VAE, CONTROL_NET) built from the host's UNetModel, CLIP interface, AutoencoderKL, ControlNet."""
-    checkpoint = _read()
-    return _model(checkpoint), _clip(checkpoint), _vae(checkpoint), _control()
+    """(MODEL, CLIP, VAE, CONTROL_NET) built from the host's UNetModel, CLIP interface, AutoencoderKL, ControlNet.
+
+    Raises ValueError naming the pack's file where one is missing or damaged.
+    """
+    checkpoint, control = _read(), _control()  # what may be damaged, before the rest is made
+    return _model(checkpoint), _clip(checkpoint), _vae(checkpoint), control
 
 
-def _load(file: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """Tensors and metadata of one of the pack's files."""
-    if not file.exists():
-        raise ValueError(f"{file.name} is missing from the pack's demo/weights folder; install the pack again")
-    return comfy.utils.load_torch_file(str(file), return_metadata=True)
+def open_demo_file(file: Path) -> WeightsFile:
+    """The header of one of the pack's files."""
+    return open_weights(file, "safetensors file", REMEDY)
 
 
 def _read() -> _Checkpoint:
-    tensors, metadata = _load(FILE)
+    file = open_demo_file(FILE)
+    check_checkpoint(file)
+    tensors = file.tensors()
     parts = {
-        part: {k.removeprefix(prefix): v.float() for k, v in tensors.items() if k.startswith(prefix)}
+        part: {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
         for part, prefix in PREFIXES.items()
     }
-    return _Checkpoint(metadata, **parts)
+    return _Checkpoint(file.metadata, **parts)
 
 
 def _model(checkpoint: _Checkpoint) -> object:
     class DemoLatent(comfy.latent_formats.SD15):
-        latent_rgb_factors = json.loads(checkpoint.metadata["latent_rgb_factors"])
-        latent_rgb_factors_bias = json.loads(checkpoint.metadata["latent_rgb_factors_bias"])
-        taesd_decoder_name = None
         light_decoder_file = LIGHT_FILE
+
+        def __init__(self) -> None:
+            super().__init__(SCALE_FACTOR)  # which sets what is SD 1.5's on the instance: ours has to come after it
+            self.latent_rgb_factors = checkpoint.config("latent_rgb_factors")
+            self.latent_rgb_factors_bias = checkpoint.config("latent_rgb_factors_bias")
+            self.native_px = NATIVE_PX
+            self.taesd_decoder_name = None  # the host then previews by the factors, whatever method is chosen
 
     class DemoConfig(comfy.supported_models.SD15):
         latent_format = DemoLatent
@@ -107,8 +119,7 @@ def _clip(checkpoint: _Checkpoint) -> object:
 
 def _control() -> object:
     """What the host's loader makes of the file, without its complaint about widths that it does not know."""
-    tensors, _ = _load(CONTROL_FILE)
     device = comfy.model_management.get_torch_device()
     network = comfy.cldm.cldm.ControlNet(**CONTROL_CONFIG, dtype=torch.float32)
-    network.load_state_dict(tensors, strict=True)
+    open_demo_file(CONTROL_FILE).fill(network, "the demo's ControlNet")
     return comfy.controlnet.ControlNet(network, load_device=device)

@@ -1,6 +1,7 @@
 """The host's guider as the core's Denoiser."""
 
 import copy
+from collections.abc import Callable
 from functools import partial
 
 import comfy.model_management
@@ -23,14 +24,21 @@ class HostDenoiser:
     Each call gets its own copy of the model options, in which ``transformer_options["syncdiffusion"]`` holds
     the rows, and in which every condition is cut to them; nothing is left on the model. slicer: None for one
     window over the whole canvas that is neither guided nor has regions to bootstrap. recompute: whether backward
-    passes run the network's blocks again, for less memory.
+    passes run the network's blocks again, for less memory. call: what is called in the guider's place, the same with
+    functions of other packs around it.
     """
 
     def __init__(
-        self, guider: object, model_options: dict, seed: int | None, slicer: Slicer | None, recompute: bool = False
+        self,
+        guider: object,
+        model_options: dict,
+        seed: int | None,
+        slicer: Slicer | None,
+        recompute: bool = False,
+        call: Callable | None = None,
     ) -> None:
         self.guider, self.model_options, self.seed, self.slicer = guider, model_options, seed, slicer
-        self.recompute = recompute
+        self.recompute, self._call = recompute, call or guider
         self._is_alone = False
 
     @property
@@ -54,7 +62,7 @@ class HostDenoiser:
             if has_control(self.guider.conds):
                 keep_skips(options)
         levels = torch.full((len(rows),), sigma, device=x.device, dtype=torch.float32)
-        return self.guider(x, levels, model_options=options, seed=self.seed)
+        return self._call(x, levels, model_options=options, seed=self.seed)
 
 
 def _differentiable(recompute: bool, executor: object, *args: object, **kwargs: object) -> Tensor:

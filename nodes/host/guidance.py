@@ -20,6 +20,7 @@ from .gradients import has_backward, normal_tensor, outside_inference
 from .perceptual import PerceptualModel
 from .progress import say
 from .savings import PRESETS, Preset, Savings
+from .watching import GuidedSteps
 
 COMPILED = "torch_compile_kwargs"
 """Where the host's compiling node notes on a model's options what it has done."""
@@ -63,6 +64,7 @@ class HostGuidance:
 
     def __init__(self, guidance: PerceptualGuidance, streamed: bool = False) -> None:
         self._guidance = replace(guidance, refusal=partial(_refusal, streamed))
+        self._steps = GuidedSteps(guidance.weights)
 
     def guides(self, step: int) -> bool:
         """Whether the step moves anything."""
@@ -81,6 +83,7 @@ class HostGuidance:
         """See PerceptualGuidance."""
         if not self.guides(step):
             return views, None
+        self._steps.count(step)
         with outside_inference():
             inputs = (view_set, normal_tensor(views), step, sigma, n_samples, denoiser.alone, process)
             try:
@@ -90,11 +93,17 @@ class HostGuidance:
             self._guidance = replace(self._guidance, gradient=Gradient.FORWARD_ONLY)
             return self._guidance(*inputs)
 
+    def left_out(self) -> str | None:
+        """After the last step: a sentence if steps were left out."""
+        return self._steps.left_out()
+
 
 def _refusal(streamed: bool, error: RuntimeError) -> str | None:
     """Which errors of a pull through the model, beside torch's own, mean that it has no backward pass here."""
     if isinstance(error, NotRepeated):
         return str(error)
+    if "Inference tensors cannot be saved" in str(error):
+        return "a node of another pack holds weights of its own that cannot be differentiated in ComfyUI"
     if streamed and not comfy.model_management.is_oom(error):
         return f"its weights are streamed (dynamic VRAM), and {error}".splitlines()[0]
     return None
@@ -106,6 +115,8 @@ def missing_backward(patcher: object) -> str | None:
         return "its weights are quantised"
     if _is_compiled(patcher):
         return "it is compiled"
+    if patcher.get_additional_models_with_key("multigpu"):
+        return "ComfyUI runs it on several GPUs (MultiGPU CFG Split), where it keeps no gradients"
     if comfy.model_management.sage_attention_enabled():
         return "Sage attention computes no gradients"
     return None

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from ...syncdiffusion_core.metrics import coherence as core
 from ...syncdiffusion_core.perceptual.style import SceneStyle, StyleNet
 from ..drawing.panorama import Panorama
+from .inputs import picture
 from .memory import load_together
 from .perceptual import HostDistance, PerceptualModel
 from .progress import say
@@ -21,29 +22,14 @@ LEAST_SIDE_PX = 32
 
 
 def measure(name: str, image: Tensor, model: PerceptualModel, window_px: int) -> list[Panorama]:
-    """Each panorama of IMAGE [N, H, W, 3 or 4] in [0, 1], the socket of that name, with its figures."""
-    check_image(name, image)
+    """Each panorama of IMAGE [N, H, W, 3 or 4], the socket of that name, with its figures."""
+    pictures = picture(name, image, LEAST_SIDE_PX).movedim(-1, 1)
     load_together([model.patcher])
     panoramas = []
-    for picture in image[..., :3].movedim(-1, 1):  # [3, H, W]
+    for pixels in pictures:  # [3, H, W]
         comfy.model_management.throw_exception_if_processing_interrupted()
-        panoramas.append(_measured(picture, model, window_px))
+        panoramas.append(_measured(pixels, model, window_px))
     return panoramas
-
-
-def check_image(name: str, image: Tensor) -> None:
-    """Raise ValueError for an IMAGE that cannot be measured, by the name of its socket."""
-    if image.ndim != 4 or image.shape[-1] < 3 or not len(image):
-        raise ValueError(
-            f"{name}: expected pictures [N, H, W, 3], got shape {tuple(image.shape)}; connect an IMAGE in colour"
-        )
-    if min(image.shape[1:3]) < LEAST_SIDE_PX:
-        raise ValueError(
-            f"{name}: it is {image.shape[2]} x {image.shape[1]} px and the perceptual networks need "
-            f"{LEAST_SIDE_PX} px on either side; connect a larger picture"
-        )
-    if not torch.isfinite(image).all():
-        raise ValueError(f"{name}: it holds NaN or infinite values; the step that made it has failed")
 
 
 def least_difference(network: nn.Module) -> float:
@@ -51,20 +37,26 @@ def least_difference(network: nn.Module) -> float:
     return core.LEAST_STYLE_DISTANCE if isinstance(network, StyleNet | SceneStyle) else core.LEAST_DISTANCE
 
 
-def _measured(picture: Tensor, model: PerceptualModel, window_px: int) -> Panorama:
+def _measured(pixels: Tensor, model: PerceptualModel, window_px: int) -> Panorama:
     """One panorama [3, H, W]."""
-    result = core.coherence(picture, HostDistance(model), window_px)
-    windows = core.windows_side_by_side(tuple(picture.shape[-2:]), window_px)
+    result = core.coherence(pixels, HostDistance(model), window_px)
+    windows = core.windows_side_by_side(tuple(pixels.shape[-2:]), window_px)
     height, width = windows.window
     return Panorama(
-        picture=to_picture(picture.movedim(0, -1)),
+        picture=to_picture(pixels.movedim(0, -1)),
         boxes=tuple((left, top, left + width, top + height) for top, left in windows.origins),
         pairs=tuple(map(tuple, result.pairs.tolist())),
         means=tuple(core.mean_to_others(result.pairs).tolist()),
         odd=core.disagreeing(result.pairs, least_difference(model.network)),
         intra=result.intra,
         seam=result.seam,
+        looks=_looks(result.pairs, model.network),
     )
+
+
+def _looks(pairs: Tensor, network: nn.Module) -> tuple[tuple[int, ...], ...]:
+    look = core.look_distance(network)
+    return () if look is None else core.looks(pairs, look)
 
 
 def to_picture(pixels: Tensor) -> Image.Image:

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
 
+import comfy.k_diffusion.sampling
 import comfy.samplers
 from torch import Tensor
 
@@ -12,6 +13,10 @@ from ...syncdiffusion_core.views.windows import Grid, WindowLayout
 from .guidance import GuidanceSettings
 from .memory import AUTOMATIC
 from .savings import PRESETS, Preset
+from .wrapped import names_in
+
+KSAMPLER_SAMPLE = comfy.samplers.KSAMPLER.sample
+"""What runs the function of a sampler: one with another way has a loop of its own."""
 
 KEEPS_NO_MOVE = {
     "sample_unipc": "uni_pc",
@@ -21,11 +26,9 @@ KEEPS_NO_MOVE = {
     "dpm_adaptive_function": "dpm_adaptive",
     "dpm_fast_function": "dpm_fast",
     "sample_heunpp2": "heunpp2",
-    "sample_exp_heun_2_x0": "exp_heun_2_x0",
-    "sample_exp_heun_2_x0_sde": "exp_heun_2_x0_sde",
 }
-"""Samplers that drop or invert a move of their state (measured: at most 3 % of it reaches the result), or that
-look ahead so far that the opening of a step cannot be told."""
+"""Samplers that drop or invert a move of their state (measured: at most 3 % of it reaches the result), or whose steps
+have so many calls, now more and now fewer, that their openings cannot be told."""
 
 
 class Algorithm(str, Enum):
@@ -66,23 +69,19 @@ class Plan:
 
 def refuse_unmovable(plan: Plan) -> None:
     """Raise ValueError for a sampler under which the guidance or the algorithm would be lost."""
-    if not isinstance(plan.inner, comfy.samplers.KSAMPLER):
+    if not isinstance(plan.inner, comfy.samplers.KSAMPLER) or type(plan.inner).sample is not KSAMPLER_SAMPLE:
         raise ValueError(
             f"sampler: {type(plan.inner).__name__} runs a loop of its own that windows cannot enter; use a "
             "sampler from KSamplerSelect"
         )
     guided = plan.guidance is not None and plan.guidance.schedule.weight > 0
-    name = KEEPS_NO_MOVE.get(plan.inner.sampler_function.__name__)
+    name = next((KEEPS_NO_MOVE[name] for name in names_in(plan.inner) if name in KEEPS_NO_MOVE), None)
     if name is not None and guided:
         raise ValueError(
             f"sampler: {name} does not carry a move of its state on, so guidance would be lost under it; choose euler, "
             "ddim, dpmpp_2m, ipndm, deis, res_multistep or an ancestral sampler, or set the guidance weight to 0"
         )
-    if plan.algorithm in LOOPS and not is_euler(plan.inner):
-        raise ValueError(
-            f"sampler: '{plan.algorithm.value}' is defined for euler and ddim only; choose one of them or "
-            f"the algorithm '{Algorithm.HOST_SAMPLER.value}'"
-        )
+    refuse_other_loops(plan.algorithm, plan.inner)
     if plan.algorithm is Algorithm.REFERENCE and guided and plan.guidance.savings != PRESETS[Preset.REFERENCE]:
         raise ValueError(
             f"guidance: '{plan.algorithm.value}' is the paper's to the letter and leaves nothing out; choose the "
@@ -101,6 +100,15 @@ def refuse_unmovable(plan: Plan) -> None:
         )
 
 
+def refuse_other_loops(algorithm: Algorithm, inner: comfy.samplers.KSAMPLER) -> None:
+    """Raise ValueError for a loop of our own with another sampler's rule than its own."""
+    if algorithm in LOOPS and not is_euler(inner):
+        raise ValueError(
+            f"sampler: '{algorithm.value}' is defined for euler and ddim only; choose one of them or "
+            f"the algorithm '{Algorithm.HOST_SAMPLER.value}'"
+        )
+
+
 def refuse_without_noise(noise: Tensor) -> None:
     """Raise ValueError for a sequential run that adds no noise: what is made could not be blended in."""
     if not noise.any():
@@ -111,5 +119,6 @@ def refuse_without_noise(noise: Tensor) -> None:
 
 
 def is_euler(sampler: comfy.samplers.KSAMPLER) -> bool:
-    """Whether a sampler is the deterministic first-order one (euler; ddim is an alias of it)."""
-    return sampler.sampler_function.__name__ == "sample_euler" and not sampler.extra_options.get("s_churn")
+    """Whether a sampler is the deterministic first-order one (euler; ddim is an alias of it), nothing around it."""
+    plain = sampler.sampler_function is comfy.k_diffusion.sampling.sample_euler
+    return plain and not sampler.extra_options.get("s_churn")

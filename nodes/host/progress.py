@@ -1,5 +1,7 @@
 """What a run says while it works."""
 
+import logging
+
 from comfy_execution.utils import get_executing_context
 from server import PromptServer
 
@@ -10,3 +12,9 @@ def say(text: str) -> None:
     server = getattr(PromptServer, "instance", None)
     if context is not None and server is not None:
         server.send_progress_text(text, context.node_id)
+
+
+def warn(text: str) -> None:
+    """The same for what the user should act on; it stands in the log as well."""
+    logging.warning("SyncDiffusion %s", text)
+    say(text)

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from itertools import product
 
 import comfy.conds
+import comfy.utils
 import torch
 from torch import Tensor
 
@@ -19,7 +20,7 @@ from .attention_merging import merges, refuse_parts, refuse_with_merging
 from .bootstrapping import Bootstrapping
 from .control import HintSlices
 from .gligen import DifferentiableGligen
-from .pictures import refuse_pictures
+from .patches import refuse_pictures
 from .positions import Places
 from .tags import KEY, MAPS, WINDOWS, cut, image_scale, tagged
 
@@ -54,7 +55,7 @@ class Slicer:
         all windows are evaluated in one call.
         """
         if not self._checked:
-            refuse_pictures(model_options, conds)
+            refuse_pictures(model_options, conds, self._windows)
             self._checked = True
         rows: Rows = model_options["transformer_options"][KEY]
         n, merging = rows.n_samples, merges(model, timestep, model_options["transformer_options"])
@@ -170,6 +171,8 @@ class Slicer:
             return cond._copy_with([self._rows(v, rows) if image_scale(v, self._windows) == 1 else v for v in value])
         if scale := image_scale(value, self._windows):
             return cond._copy_with(cut(self._windows, value, rows, scale))
+        if isinstance(value, Tensor) and value.ndim > 0 and value.shape[0] not in (1, rows.n_samples):
+            return cond._copy_with(comfy.utils.repeat_to_batch_size(value, rows.n_samples))  # as for the canvas
         if isinstance(cond, comfy.conds.CONDNoiseShape) or name in OTHER_SCALES:
             raise ValueError(
                 f"conditioning: the model's input '{name}' is an image of {tuple(value.shape[-2:])} latent cells on a "

@@ -1,6 +1,5 @@
 """Spectra of a model's latents: measured from the user's pictures, kept beside the perceptual networks."""
 
-import os
 from pathlib import Path
 
 import comfy.model_management
@@ -11,10 +10,12 @@ from torch import Tensor
 from ...syncdiffusion_core.spectrum import Spectrum, fit_spectrum, load_spectrum, save_spectrum
 from ...syncdiffusion_core.views.windows import WindowLayout
 from .decoder import pixel_space_vae, works_on_pixels
-from .panoramas import check_image
+from .inputs import picture
 from .perceptual_files import FOLDER, SPECTRA
 
 SUFFIX = ".safetensors"
+LONGEST_NAME = 200
+"""Bytes: file systems take 255, suffixes included."""
 
 
 def measure_spectrum(model: object, vae: object | None, images: Tensor, window_px: int) -> Spectrum:
@@ -22,7 +23,7 @@ def measure_spectrum(model: object, vae: object | None, images: Tensor, window_p
 
     Raises ValueError for pictures smaller than a window, and for a VAE of another model.
     """
-    check_image("images", images)
+    images = picture("images", images)
     _check_size(images, window_px)
     latent_format = model.model.latent_format
     if vae is None:
@@ -31,7 +32,7 @@ def measure_spectrum(model: object, vae: object | None, images: Tensor, window_p
         vae = pixel_space_vae()
     layout = WindowLayout(window_px, window_px, window_px, window_px).resolve(images.shape[1:3], 1)
     latents = []
-    for window in layout.project(images[..., :3].movedim(-1, 1)):  # [3, h, w], one at a time: a batch may be a video
+    for window in layout.project(images.movedim(-1, 1)):  # [3, h, w], one at a time: a batch may be a video
         comfy.model_management.throw_exception_if_processing_interrupted()
         latents.append(vae.encode(window.movedim(0, -1)[None]))
     made, wanted = latents[0].shape[1], latent_format.latent_channels
@@ -41,18 +42,22 @@ def measure_spectrum(model: object, vae: object | None, images: Tensor, window_p
 
 
 def keep_spectrum(name: str, spectrum: Spectrum) -> Path:
-    """Store a spectrum under a name, whole or not at all."""
-    path = Path(folder_paths.get_folder_paths(FOLDER)[0]) / SPECTRA / _file(name)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_suffix(".part")
-    save_spectrum(part, spectrum)
-    os.replace(part, path)
+    """Store a spectrum under a name, whole or not at all. Raises ValueError where the folder takes no file."""
+    path = Path(folder_paths.get_folder_paths(FOLDER)[0]) / SPECTRA / file_of(name)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        save_spectrum(path, spectrum)
+    except OSError as error:
+        raise ValueError(
+            f"name: '{name}' could not be written into {path.parent} ({error}); make room there or let ComfyUI write "
+            "to it, or empty the name to keep nothing"
+        ) from error
     return path
 
 
 def stored_spectrum(name: str) -> Path:
     """The file of a name. Raises ValueError listing the names that there are."""
-    path = folder_paths.get_full_path(FOLDER, f"{SPECTRA}/{_file(name)}")
+    path = folder_paths.get_full_path(FOLDER, f"{SPECTRA}/{file_of(name)}")
     if path is None:
         raise ValueError(
             f"name: there is no spectrum '{name}' in models/{FOLDER}/{SPECTRA} ({_known()}); connect images to measure "
@@ -75,11 +80,15 @@ def _check_size(images: Tensor, window_px: int) -> None:
         )
 
 
-def _file(name: str) -> str:
+def file_of(name: str) -> str:
     """The file's name; one folder, no way out of it."""
     plain = name.strip()
-    if not plain or any(mark in plain for mark in '/\\:*?"<>|') or plain.startswith("."):
-        raise ValueError(f"name: '{name}' cannot be the name of a file; use letters, digits, spaces and - _ .")
+    marks = any(mark in plain for mark in '/\\:*?"<>|') or not plain.isprintable()
+    if marks or not 1 <= len(plain.encode()) <= LONGEST_NAME or plain.startswith("."):
+        raise ValueError(
+            f"name: '{name[:LONGEST_NAME]}' cannot be the name of a file; use letters, digits, spaces and - _ ., "
+            f"{LONGEST_NAME} of them at most"
+        )
     return plain + SUFFIX
 
 

@@ -5,10 +5,8 @@ calls in turn, a guider (``guider(x, sigma, model_options, seed)``).
 """
 
 import copy
-from collections import Counter
 from collections.abc import Sequence
 
-import comfy.samplers
 from torch import Tensor
 
 from ...syncdiffusion_core.batching import WindowBatches
@@ -18,16 +16,25 @@ from ...syncdiffusion_core.views.view_set import aggregate
 from .denoiser import HostDenoiser
 from .guidance import HostGuidance
 from .layout import Views
+from .openings import Openings
+from .patches import FUNCTIONS
 from .slicing import Slicer
+from .watching import check_canvas
+from .wrapped import is_hosts_own
 
 
 class WindowedGuider:
-    """A guider whose prediction of a canvas is the mean of its windows' (MultiDiffusion, Eq. 12)."""
+    """A guider whose prediction of a canvas is the mean of its windows' (MultiDiffusion, Eq. 12).
+
+    Each window has its own CFG. A sampler that reads more than the returned prediction adds a function to the model
+    options of its calls (CFG++ reads the unconditional one after CFG): there CFG is the canvas's, and the windows are
+    below it. known: the options of the run, without such functions.
+    """
 
     def __init__(
-        self, guider: object, grid: Views, steps: "Steps", batch_size: WindowBatches, slicer: Slicer | None
+        self, guider: object, known: dict, grid: Views, steps: "Steps", batch_size: WindowBatches, slicer: Slicer | None
     ) -> None:
-        self._guider, self._grid, self._steps = guider, grid, steps
+        self._guider, self._known, self._grid, self._steps = guider, known, grid, steps
         self._batch_size, self._slicer = batch_size, slicer
 
     def __getattr__(self, name: str) -> object:
@@ -35,10 +42,18 @@ class WindowedGuider:
 
     def __call__(self, x: Tensor, sigma: Tensor, model_options: dict, seed: int | None = None) -> Tensor:
         """x [N, C, H, W], one sigma for all samples -> x0."""
+        check_canvas(x, self._grid.every)
+        if reads_more(model_options, self._known):
+            return self._guider(x, sigma, model_options=model_options, seed=seed)
         denoiser, level = HostDenoiser(self._guider, model_options, seed, self._slicer), float(sigma.flatten()[0])
         windows = self._grid.at(self._steps.of(level))
         x0 = denoise_views(denoiser, windows.project(x), level, x.shape[0], self._batch_size, windows.names)
         return aggregate(windows, x0).to(x.dtype)
+
+
+def reads_more(model_options: dict, known: dict) -> bool:
+    """Whether a call's model options hold functions that the run's do not: the sampler's own, which look at CFG."""
+    return any(model_options.get(name) != known.get(name) for name in FUNCTIONS)
 
 
 class WindowedModel:
@@ -46,20 +61,25 @@ class WindowedModel:
 
     On guided steps the sampler's own ``x`` is moved, in place, before its first model call of the step: the
     sampler then carries Eq. 14's move on by its own rule. Masks are blended on the canvas by the host's
-    ``KSamplerX0Inpaint``, of which this holds a copy that sees windows.
+    ``KSamplerX0Inpaint``, of which this holds a copy that sees windows. A model of another make, that a pack has put
+    around the host's, is called as it is: the windows are in the run's model options (``with_windows_below``).
     """
 
-    def __init__(self, model: comfy.samplers.KSamplerX0Inpaint, guider: WindowedGuider, mover: "Mover | None") -> None:
-        self._masked = copy.copy(model)
-        self._masked.inner_model = guider
-        self._mover = mover
+    def __init__(self, model: object, guider: WindowedGuider, known: dict, mover: "Mover | None") -> None:
+        self._model, self._known, self._mover = model, known, mover
+        self.inner_model = guider
+        if is_hosts_own(model):
+            self._model = copy.copy(model)
+            self._model.inner_model = guider
 
     def __getattr__(self, name: str) -> object:
-        return getattr(self._masked, name)
+        return getattr(self._model, name)
 
     def __call__(self, x: Tensor, sigma: Tensor, *args: object, **kwargs: object) -> Tensor:
         x0 = None if self._mover is None else self._mover.move(x, float(sigma.flatten()[0]))
-        return self._masked(x, sigma, *args, **kwargs) if x0 is None else x0
+        if x0 is None or reads_more(kwargs.get("model_options", {}), self._known):
+            return self._model(x, sigma, *args, **kwargs)
+        return x0
 
 
 class Steps:
@@ -72,10 +92,6 @@ class Steps:
         """The step that a level belongs to: the last one that starts at it or above."""
         return max(sum(start >= sigma for start in self._sigmas) - 1, 0)
 
-    def starting_at(self, sigma: float) -> int | None:
-        """The step that starts at exactly this level, None if none does."""
-        return self._sigmas.index(sigma) if sigma in self._sigmas else None
-
 
 class Mover:
     """Moves a sampler's canvas at the first model call of each guided step.
@@ -86,36 +102,19 @@ class Mover:
     """
 
     def __init__(
-        self,
-        guidance: HostGuidance,
-        denoiser: HostDenoiser,
-        process: NoiseProcess,
-        grid: Views,
-        steps: Steps,
-        first_visit: int,
+        self, guidance: HostGuidance, denoiser: HostDenoiser, process: NoiseProcess, grid: Views, openings: Openings
     ) -> None:
         self._guidance, self._denoiser, self._process = guidance, denoiser, process
-        self._grid, self._steps, self._first_visit = grid, steps, first_visit
-        self._visits: Counter[int] = Counter()
+        self._grid, self._openings = grid, openings
 
     def move(self, x: Tensor, sigma: float) -> Tensor | None:
         """Move x [N, C, H, W] in place if this call opens a guided step -> x0 if that need not be evaluated."""
-        step = self._opened_step(sigma)
+        step = self._openings.of(sigma)
         if step is None or not self._guidance.guides(step):
             return None
         windows = self._grid.at(step)
+        check_canvas(x, windows)
         views = windows.project(x)
         moved, x0 = self._guidance(windows, views, step, sigma, x.shape[0], self._denoiser, self._process)
         x.add_(aggregate(windows, moved - views).to(x.dtype))
         return None if x0 is None else aggregate(windows, x0).to(x.dtype)
-
-    def _opened_step(self, sigma: float) -> int | None:
-        """The step whose state the sampler is asking about, None in the middle of one.
-
-        A sampler such as heun looks ahead to the next level first: its second visit there opens the step.
-        """
-        step = self._steps.starting_at(sigma)
-        if step is None:
-            return None
-        self._visits[step] += 1
-        return step if self._visits[step] == (self._first_visit if step else 1) else None

@@ -1,6 +1,7 @@
 """LPIPS 0.1 (Zhang et al., CVPR 2018) on the trunks of the ``lpips`` package, with weights from one file."""
 
 from enum import Enum
+from types import ModuleType
 
 import torch
 from torch import Tensor, nn
@@ -17,6 +18,21 @@ class Trunk(str, Enum):
     SQUEEZE = "squeeze"
 
 
+def lpips_package() -> ModuleType:
+    """The lpips package, which loads torchvision: only when a network is made, never when the pack is imported.
+
+    Raises ValueError where it is not installed.
+    """
+    try:
+        import lpips
+    except ImportError as error:
+        raise ValueError(
+            f"LPIPS networks need the Python package lpips, and it cannot be loaded ({error}); install the pack's "
+            "requirements.txt into ComfyUI's Python, or choose a scene or style network"
+        ) from error
+    return lpips
+
+
 class LpipsNet(nn.Module):
     """A PerceptualDistance. Images [N, 3, H, W] in [0, 1], at least 32 px on a side.
 
@@ -25,8 +41,7 @@ class LpipsNet(nn.Module):
 
     def __init__(self, trunk: Trunk, constant: float = 1.0) -> None:
         super().__init__()
-        import lpips  # loads torchvision: only when a network is made, never when the pack is imported
-
+        lpips = lpips_package()
         # The constructor would download the trunk and unpickle the linear layers; ours come from a file.
         with torch.random.fork_rng(devices=[]):  # its random weights must not advance anybody's noise
             self.net = lpips.LPIPS(net=trunk.value, pretrained=False, pnet_rand=True, verbose=False).eval()

@@ -15,6 +15,8 @@ from .distance import Features
 from .unit_features import lpips_distance, unit_normalise
 
 TIMES, BIOMES = 5, 5
+STAGES, WIDEST, DEEPEST, LONGEST_STRIDE = 8, 2048, 16, 16
+"""Bounds of a net that a file may ask for; the shipped ones have up to 5 stages, 192 channels, depth 1, stride 2."""
 
 
 class ConvStage(nn.Module):
@@ -42,6 +44,7 @@ class SceneNet(nn.Module):
     constant: float = 1.0
 
     def __init__(self, widths: Sequence[int] = (32, 64, 96, 128), depth: int = 1, first_stride: int = 2):
+        _check_config(widths, depth, first_stride)
         super().__init__()
         self.config = {"widths": list(widths), "depth": depth, "first_stride": first_stride}
         strides = (first_stride, *(2 for _ in widths[1:]))
@@ -93,3 +96,14 @@ class SceneNet(nn.Module):
             same, other = ((f - g).square().mean(dim=(0, 2, 3)) for g in (a, u))  # [C]
             telling = (other / (same + 1e-8) - 1).clamp(0, 8)
             lin.copy_(telling * total / len(self.stages) / (telling * other).sum())
+
+
+def _check_config(widths: object, depth: object, first_stride: object) -> None:
+    """Raise ValueError for what no scene net has; a file's metadata may say anything."""
+    if not isinstance(widths, Sequence) or not 1 <= len(widths) <= STAGES:
+        raise ValueError(f"widths must be a list of 1 to {STAGES} numbers of channels, got {widths!r}")
+    bounds = [("each of widths", width, 1, WIDEST) for width in widths]
+    bounds += [("depth", depth, 0, DEEPEST), ("first_stride", first_stride, 1, LONGEST_STRIDE)]
+    for name, value, least, most in bounds:
+        if type(value) is not int or not least <= value <= most:  # a bool is an int by birth only
+            raise ValueError(f"{name} must be a whole number from {least} to {most}, got {value!r}")

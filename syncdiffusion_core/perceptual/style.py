@@ -35,8 +35,7 @@ class StyleNet(nn.Module):
 
     def load(self, weights: dict[str, Tensor]) -> None:
         """Take over VGG19 weights; RuntimeError names what is missing or misshapen."""
-        own = {k.removeprefix("features.").removeprefix("features_."): v for k, v in weights.items()}
-        self.features_.load_state_dict(own, strict=True)
+        self.features_.load_state_dict({own_name(name): value for name, value in weights.items()}, strict=True)
 
     def features(self, image: Tensor) -> Features:
         """Image [N, 3, H, W] in [0, 1] -> Gram matrix [N, C, C] of each tap, divided by C*h*w."""
@@ -51,6 +50,11 @@ class StyleNet(nn.Module):
     def distance(self, features: Features, anchor: Features) -> Tensor:
         """Sum over taps of the mean squared difference of the Gram matrices: [N]."""
         return gram_distance(features, anchor)
+
+
+def own_name(name: str) -> str:
+    """The name in ``StyleNet.features_`` of a weight of torchvision's VGG19, or of a StyleNet."""
+    return name.removeprefix("features.").removeprefix("features_.")
 
 
 class SceneStyle(nn.Module):

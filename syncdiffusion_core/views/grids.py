@@ -67,7 +67,7 @@ def moving_grid(
 
     Sizes in latent cells, (height, width); shifts are multiples of ``patch``. An axis that wraps has its windows run
     over the edge; else the windows at either end stay on the canvas, and overlap their neighbours there. An axis that
-    one window fills does not move.
+    one window fills moves where it wraps: its ends would never meet otherwise.
     """
     steps = []
     for down, right in _shifts(grid, window, patch):
@@ -90,9 +90,9 @@ def _shifts(grid: Grid, window: tuple[int, int], patch: int) -> list[tuple[int, 
 
 def _side_by_side(canvas: int, window: int, wrap: bool, shift: int) -> list[int]:
     """Starts of windows that cover an axis, ``shift`` cells off its beginning."""
-    if window == canvas:
-        return [0]
     if wrap:
         return sorted((shift + k * window) % canvas for k in range(-(-canvas // window)))
+    if window == canvas:
+        return [0]
     last = canvas - window
     return sorted({min(max(start, 0), last) for start in range(shift - window * (shift > 0), canvas, window)})

@@ -10,12 +10,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
 from functools import cached_property
+from itertools import chain
+from types import EllipsisType
 
 import torch
 from torch import Tensor
 
 from ..blending import Blend, window_weight
 from .subsets import apart
+
+Area = tuple[EllipsisType, slice, slice]
+"""A rectangle in the last two axes of a tensor."""
 
 
 class Positions(str, Enum):
@@ -76,8 +81,10 @@ class WindowLayout:
                     f"the window's {name} of {window * cell_px} px is larger than the canvas's {length * cell_px} px; "
                     f"make the window at most {length * cell_px} px or the canvas larger"
                 )
-        tops = _starts("y", height, window_h, _stride(self.stride_y_px, cell_px, patch), self.wrap_y, patch)
-        lefts = _starts("x", width, window_w, _stride(self.stride_x_px, cell_px, patch), self.wrap_x, patch)
+        _check_wrap("y", height, self.wrap_y, cell_px, patch)
+        _check_wrap("x", width, self.wrap_x, cell_px, patch)
+        tops = _starts(height, window_h, _stride(self.stride_y_px, cell_px, patch), self.wrap_y)
+        lefts = _starts(width, window_w, _stride(self.stride_x_px, cell_px, patch), self.wrap_x)
         origins = tuple((top, left) for top in tops for left in lefts)
         return Windows((height, width), (window_h, window_w), origins, self.blend)
 
@@ -100,17 +107,20 @@ class Windows:
         return len(self.origins)
 
     @cached_property
-    def _places(self) -> tuple[Tensor, Tensor]:
-        """Row [V, h, 1] and column [V, 1, w] of the canvas under each cell of each window: both maps use them."""
-        tops, lefts = torch.tensor(self.origins, dtype=torch.long).reshape(-1, 2).unbind(1)
-        rows = (tops[:, None] + torch.arange(self.window[0])) % self.canvas[0]
-        columns = (lefts[:, None] + torch.arange(self.window[1])) % self.canvas[1]
-        return rows[:, :, None], columns[:, None, :]
+    def _pieces(self) -> tuple[tuple[tuple[Area, Area], ...], ...]:
+        """Of each window its rectangles, (on the canvas, in the window): both maps use them.
 
-    def _index(self, device: torch.device) -> Tensor:
-        """The same as one number of each cell, [V*h*w]."""
-        rows, columns = self._places
-        return (rows * self.canvas[1] + columns).flatten().to(device)
+        One rectangle, two or four where the window runs over an edge: sums over rectangles are made in one order on
+        every device, sums over an index are not.
+        """
+        rows, columns = (
+            {start: _runs(start, side, length) for start in {origin[axis] for origin in self.origins}}
+            for axis, (side, length) in enumerate(zip(self.window, self.canvas, strict=True))
+        )
+        return tuple(
+            tuple(((..., row, column), (..., y, x)) for row, y in rows[top] for column, x in columns[left])
+            for top, left in self.origins
+        )
 
     @cached_property
     def _weight(self) -> Tensor:
@@ -165,36 +175,47 @@ class Windows:
 
     def project(self, canvas: Tensor) -> Tensor:
         """Crop: canvas [N, C, ..., H, W] -> views [V*N, C, ..., h, w]."""
-        lead = canvas.shape[:-2]
-        rows, columns = (places.to(canvas.device) for places in self._places)
-        views = canvas[..., rows, columns]  # [N, C, ..., V, h, w]
-        return views.movedim(-3, 0).reshape(-1, *lead[1:], *self.window)
+        views = canvas.new_empty(len(self), *canvas.shape[:-2], *self.window)
+        for k, pieces in enumerate(self._pieces):
+            for place, part in pieces:
+                views[k][part] = canvas[place]
+        return views.reshape(-1, *canvas.shape[1:-2], *self.window)
 
     def unproject(self, views: Tensor) -> tuple[Tensor, Tensor]:
         """Paste: views [V*N, C, ..., h, w] -> (weighted sum [N, C, ..., H, W], weights [1, 1, H, W]).
 
-        Sums are kept in float32 at least, whatever the dtype of the views.
+        Sums are kept in float32 at least, whatever the dtype of the views, and made window after window: the same
+        bits at every run, on a GPU too.
         """
         dtype = torch.promote_types(views.dtype, torch.float32)
         weight = self._weight.to(views.device, dtype)
-        index = self._index(views.device)
-        stacked = (views.to(dtype) * weight).unflatten(0, (len(self), -1)).movedim(0, -3)  # [N, C, ..., V, h, w]
-        lead = stacked.shape[:-3]
-        total = torch.zeros(*lead, math.prod(self.canvas), dtype=dtype, device=views.device)
-        total.index_add_(-1, index, stacked.flatten(-3))
-        return total.unflatten(-1, self.canvas), self.coverage(weight)[None, None]
+        stacked = views.unflatten(0, (len(self), -1))  # [V, N, C, ..., h, w]
+        total = torch.zeros(*stacked.shape[1:-2], *self.canvas, dtype=dtype, device=views.device)
+        for view, pieces in zip(stacked, self._pieces, strict=True):
+            weighted = view.to(dtype) * weight
+            for place, part in pieces:
+                total[place] += weighted[part]
+        return total, self.coverage(weight)[None, None]
 
     def coverage(self, weight: Tensor | None = None) -> Tensor:
         """Sum of the windows' weights at every cell: [H, W]; with uniform weights, the number of windows."""
         weight = self._weight if weight is None else weight
-        total = torch.zeros(math.prod(self.canvas), dtype=weight.dtype, device=weight.device)
-        total.index_add_(0, self._index(weight.device), weight.expand(len(self), -1, -1).flatten())
-        return total.unflatten(0, self.canvas)
+        total = torch.zeros(self.canvas, dtype=weight.dtype, device=weight.device)
+        for place, part in chain.from_iterable(self._pieces):
+            total[place] += weight[part]
+        return total
 
 
 def full_canvas(canvas: tuple[int, int]) -> Windows:
     """One window over the whole canvas: plain sampling."""
     return Windows(canvas, canvas, ((0, 0),))
+
+
+def _runs(start: int, side: int, length: int) -> list[tuple[slice, slice]]:
+    """One axis of a window: (on the canvas, in the window), in two runs where it goes over the edge."""
+    before = min(side, length - start)
+    runs = [(slice(start, start + before), slice(0, before))]
+    return runs if before == side else [*runs, (slice(0, side - before), slice(before, side))]
 
 
 def _cells(name: str, pixels: int, cell_px: int, patch: int) -> int:
@@ -211,13 +232,18 @@ def _stride(pixels: int, cell_px: int, patch: int) -> int:
     return max(pixels // (cell_px * patch), 1) * patch
 
 
-def _starts(axis: str, length: int, window: int, stride: int, wrap: bool, patch: int) -> list[int]:
+def _check_wrap(axis: str, length: int, wrap: bool, cell_px: int, patch: int) -> None:
+    if wrap and length % patch:
+        unit, side = cell_px * patch, "width" if axis == "x" else "height"
+        below = length // patch * unit
+        raise ValueError(
+            f"wrapping along {axis} needs a {side} of the canvas that is a multiple of {unit} px for this model (a "
+            f"patch of {patch} latent cells), got {length * cell_px} px ({length} cells); use {below} or {below + unit}"
+        )
+
+
+def _starts(length: int, window: int, stride: int, wrap: bool) -> list[int]:
     if wrap:
-        if length % patch:
-            raise ValueError(
-                f"wrapping along {axis} needs a canvas that is a multiple of the model's patch of {patch} "
-                f"latent cells, got {length}"
-            )
         return list(range(0, length, stride))
     last = length - window
     return sorted({*range(0, last, stride), last})

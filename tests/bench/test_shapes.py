@@ -38,7 +38,7 @@ def test_what_failed_is_tried_again_and_what_did_not_is_kept(tmp_path, monkeypat
         return Measured(name, "64x256", arm.name, 1.0, 2**30, failed=failed)
 
     monkeypatch.setattr(shapes, "in_process", lambda: contextlib.nullcontext())
-    monkeypatch.setattr(shapes, "_prepare", lambda scratch: None)
+    monkeypatch.setattr(shapes, "prepare", lambda scratch: None)
     monkeypatch.setattr(shapes, "_able", lambda *_: True)
     monkeypatch.setattr(shapes, "measure_one", measure_one)
     assert "out of memory" in measure_shapes(tmp_path, ["tiny"])

@@ -7,14 +7,19 @@ import torch
 from syncdiffusion_core.metrics.coherence import (
     LEAST_DISTANCE,
     LEAST_STYLE_DISTANCE,
+    LOOK_DISTANCE,
     coherence,
     disagreeing,
+    look_distance,
+    looks,
     mean_of_pairs,
     mean_to_others,
     side_by_side,
     windows_side_by_side,
 )
 from syncdiffusion_core.metrics.seam import wrap_seam
+from syncdiffusion_core.perceptual.lpips_net import LpipsNet, Trunk
+from syncdiffusion_core.perceptual.style import StyleNet
 
 
 class Brightness:
@@ -111,6 +116,43 @@ def levels(*values: float) -> torch.Tensor:
     """Distances of windows that differ by their level only: [W, W]."""
     line = torch.tensor(values)
     return (line[:, None] - line).abs()
+
+
+class TestLooks:
+    """Windows that look alike."""
+
+    @pytest.mark.parametrize(
+        ("values", "groups"),
+        [
+            ((0.2, 0.2, 0.25, 0.2), ((0, 1, 2, 3),)),
+            ((0.1, 0.4, 0.7, 1.0), ((0,), (1,), (2,), (3,))),
+            ((0.1, 0.1, 0.6, 0.6), ((0, 1), (2, 3))),
+            ((0.1, 0.6, 0.1, 0.6), ((0, 2), (1, 3))),
+            ((0.1, 0.9), ((0,), (1,))),
+            ((0.1, 0.15), ((0, 1),)),
+            ((0.5,), ((0,),)),
+        ],
+    )
+    def test_are_grouped(self, values, groups):
+        assert looks(levels(*values), LOOK_DISTANCE) == groups
+
+    def test_a_slow_change_has_more_than_one_look(self):
+        """Neighbours are alike, and the ends are not."""
+        assert looks(levels(0.0, 0.1, 0.2, 0.3, 0.4, 0.5), LOOK_DISTANCE) == ((0, 1), (2, 3), (4, 5))
+
+    def test_of_networks_whose_distances_nobody_has_measured_nothing_is_known(self, no_init):
+        assert look_distance(StyleNet()) is None
+        assert look_distance(LpipsNet(Trunk.ALEX)) is None
+        assert look_distance(LpipsNet(Trunk.VGG)) == 0.62
+
+
+def test_a_network_that_gives_no_numbers_is_named():
+    class Broken(Brightness):
+        def distance(self, features, anchor):
+            return super().distance(features, anchor) * torch.nan
+
+    with pytest.raises(ValueError, match="perceptual_model: .*NaN or infinite; load the file again"):
+        coherence(stripes(0.1, 0.5), Broken(), 8)
 
 
 class TestMeanToOthers:

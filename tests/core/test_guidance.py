@@ -1,7 +1,7 @@
 """Eq. 14 in two stages, its anchors, its pullbacks and its guards, in closed form where there is one."""
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import core_toys as toys
 import pytest
@@ -575,9 +575,11 @@ def test_the_trace_tells_what_a_step_did():
     torch.testing.assert_close(trace.move, size, rtol=1e-10, atol=1e-14)
     assert trace.loss[VIEWS // 2].abs().max() < 1e-12
     assert not trace.loss.requires_grad
-    assert GuidanceTrace(1, 0.8, 20.0, torch.tensor([[0.5], [0.25]]), torch.tensor([[0.1], [0.0]])).describe() == (
-        "step 2: sigma 0.800, weight 20.00, loss 0.3750, move 0.0500"
-    )
+    done = GuidanceTrace(1, 0.8, 20.0, torch.tensor([[0.5], [0.25]]), torch.tensor([[0.1], [0.0]]))
+    line = "step 2: at noise 0.8 the windows differed from their anchor by 0.3750 and were moved by 5.0%"
+    assert done.describe() == line
+    left = replace(done, unmoved=3).describe()
+    assert left == f"{line}; 3 of them were left alone, because their gradient holds NaN or infinite values"
 
 
 def test_the_anchors_features_are_made_once_a_step():

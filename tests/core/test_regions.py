@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from syncdiffusion_core import regions
 from syncdiffusion_core.regions import behind, boxes_mask, feathered, sections
 
 
@@ -14,6 +15,22 @@ def test_weights_sum_to_1_and_are_never_negative(count, blend, loop):
     assert weights.shape == (count, 360)
     torch.testing.assert_close(weights.sum(0), torch.ones(360))
     assert weights.min() >= 0
+
+
+def convolved(mask, width_px, loop):
+    """What ``feathered`` was before it took sums: work that grows with the width."""
+    reach = width_px // 2
+    taps = torch.ones(2 * reach + 1, dtype=mask.dtype)
+    if width_px % 2 == 0:
+        taps[[0, -1]] = 0.5
+    taps = taps / width_px
+    height, width = mask.shape[-2:]
+    rows = torch.arange(-reach, height + reach).clamp(0, height - 1)
+    columns = torch.arange(-reach, width + reach)
+    columns = columns % width if loop else columns.clamp(0, width - 1)
+    wide = mask[..., rows[:, None], columns].reshape(-1, 1, len(rows), len(columns))
+    faded = torch.nn.functional.conv2d(wide, taps[None, None, None, :])
+    return torch.nn.functional.conv2d(faded, taps[None, None, :, None]).clamp(0, 1).reshape(mask.shape)
 
 
 def test_hard_borders():
@@ -60,6 +77,17 @@ class TestBoxes:
     def test_a_box_as_wide_as_a_loop_is_all_of_it(self):
         assert boxes_mask([(3, 0, 9, 1)], (1, 4), loop=True).tolist() == [[1, 1, 1, 1]]
 
+    @pytest.mark.parametrize("far", [5.0, 500.0, 1e30])
+    def test_a_box_far_beyond_both_sides_is_all_of_it(self, far):
+        box = [(-far, -far, 2 * far + 4, 2 * far + 2)]
+        for loop in (False, True):
+            assert boxes_mask(box, (2, 4), loop).tolist() == [[1] * 4] * 2
+
+    @pytest.mark.parametrize("x", [-9, -5, 7, 11])
+    def test_on_a_loop_a_box_may_start_turns_away(self, x):
+        at_home = boxes_mask([(x % 4, 0, 2, 1)], (1, 4), loop=True)
+        assert torch.equal(boxes_mask([(x, 0, 2, 1)], (1, 4), loop=True), at_home)
+
     @pytest.mark.parametrize("box", [(4, 0, 2, 1), (0, 2, 2, 1), (0, -3, 2, 3), (1, 0, 0, 1), (1, 0, 1, 0)])
     def test_a_box_that_covers_nothing_is_refused(self, box):
         with pytest.raises(ValueError, match=r"covers nothing of a canvas of 4x2 px; move it inside"):
@@ -97,6 +125,43 @@ class TestFeather:
         masks = torch.stack([boxes_mask([(k, 0, 2, 4)], (4, 6)) for k in range(3)])
         torch.testing.assert_close(feathered(masks, 3)[1], feathered(masks[1], 3))
         assert feathered(masks, 50, loop=True).isfinite().all()
+
+    @pytest.mark.parametrize("loop", [False, True])
+    @pytest.mark.parametrize("width", [1, 2, 5, 32, 33, 64, 65, 200, 301])
+    def test_against_the_mean_pixel_by_pixel(self, width, loop):
+        """The slow oracle: a convolution over the mask, continued beyond its sides."""
+        masks = torch.rand(2, 17, 33, generator=torch.Generator().manual_seed(width)) ** 8
+        exact = convolved(masks.double(), width, loop).float()
+        torch.testing.assert_close(feathered(masks, width, loop), exact, atol=1e-6, rtol=0)
+
+    def test_its_work_does_not_grow_with_its_width(self, monkeypatch):
+        """As many numbers are made for a feather of 16,384 px as for one of 2."""
+        made = []
+        plain = regions._sums_from
+
+        def counted(*args):
+            made.append(plain(*args))
+            return made[-1]
+
+        monkeypatch.setattr(regions, "_sums_from", counted)
+        counts = []
+        for width in (2, 16384):
+            made.clear()
+            assert feathered(boxes_mask([(8, 8, 40, 20)], (48, 64)), width).isfinite().all()
+            counts.append(sum(each.numel() for each in made))
+        assert counts[0] == counts[1]
+
+    def test_large_canvases_are_done_some_lines_at_a_time(self, monkeypatch):
+        mask = torch.rand(40, 70, generator=torch.Generator().manual_seed(0))
+        whole = feathered(mask, 9, loop=True)
+        monkeypatch.setattr(regions, "CHUNK", 100)
+        assert torch.equal(feathered(mask, 9, loop=True), whole)
+
+    def test_the_mask_given_stays_as_it_is(self):
+        mask = boxes_mask([(2, 1, 3, 2)], (4, 8))
+        kept = mask.clone()
+        feathered(mask, 3)
+        assert torch.equal(mask, kept)
 
     def test_none_and_less_than_none(self):
         mask = torch.rand(4, 4)

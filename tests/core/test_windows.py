@@ -220,6 +220,10 @@ BAD_CANVASES = [
     ((512, 500), (64, 64), 8, 1, False, ["window_width", "multiple of 8", "500", "496 or 504"]),
     ((504, 512), (64, 64), 8, 2, False, ["window_height", "multiple of 16", "504", "496 or 512"]),
     ((512, 512), (64, 99), 8, 2, True, ["wrapping along x", "patch of 2", "99"]),
+    ((512, 512), (64, 99), 8, 2, True, ["multiple of 16 px", "got 792 px", "use 784 or 800"]),
+    ((512, 512), (64, 65), 8, 2, True, ["multiple of 16 px", "got 520 px", "use 512 or 528"]),
+    ((512, 512), (520, 1030), 1, 16, True, ["multiple of 16 px", "got 1030 px", "use 1024 or 1040"]),
+    ((512, 512), (33, 67), 16, 4, True, ["multiple of 64 px", "got 1072 px", "use 1024 or 1088"]),
 ]
 
 
@@ -228,6 +232,11 @@ def test_a_layout_that_does_not_fit_says_what_to_do(window, canvas, cell, patch,
     with pytest.raises(ValueError) as error:
         layout(window, (128, 128), (False, wrap)).resolve(canvas, cell, patch)
     assert [word for word in words if word not in str(error.value)] == []
+
+
+def test_a_wrap_from_top_to_bottom_is_told_its_heights():
+    with pytest.raises(ValueError, match=r"wrapping along y needs a height .* got 1080 px .* use 1072 or 1088"):
+        layout((512, 512), (128, 128), (True, False)).resolve((135, 64), 8, 2)
 
 
 def test_a_window_of_less_than_a_cell_is_told_the_one_size_that_works():

@@ -135,7 +135,7 @@ class Run:
 
     def losses(self) -> list:
         """What samplers said under their nodes."""
-        return [detail for detail in self.of("progress_text") if "loss" in detail["text"]]
+        return [detail for detail in self.of("progress_text") if "differed" in detail["text"]]
 
     def node(self, title: str, expression: str):
         """A JavaScript expression of node n, by its title."""
@@ -181,7 +181,7 @@ class TestQueued:
         for title in ("MultiDiffusion", "SyncDiffusion"):
             shown = run.node(f"Coherence of {title}", "n.widgets.find(w => w.name === '$$node-text-preview')?.value")
             assert "intra distance" in shown
-        assert "loss" in run.node("Guided steps", "n.widgets[0].value")
+        assert "differed" in run.node("Guided steps", "n.widgets[0].value")
 
 
 @pytest.mark.parametrize(

@@ -202,7 +202,7 @@ class TestGuidance:
         self, gradient, merging, models, panorama, windows, guidance, module_of, monkeypatch
     ):
         """All five windows in one gradient pass, or two: it is never merged."""
-        pictures, module = [], module_of("host.sampler")
+        pictures, module = [], module_of("host.run")
         planned = module.window_memory
         for size in (2, 5):
             take = lambda *args, size=size: replace(planned(*args), pulled=size, decoded=size)  # noqa: E731

@@ -87,6 +87,60 @@ class TestCoherence:
         assert "no single window disagrees" in report
         assert (disagreeing - 0.4).abs().min() < 0.005, "the picture is dimmed"
 
+    @pytest.mark.parametrize(
+        ("levels", "said", "title"),
+        [
+            ((0.4, 0.4, 0.4), "disagrees with the others: all look alike", "All windows look alike"),
+            ((0.1, 0.4, 0.7, 1.0), "for all differ from each other", "All windows differ from each other"),
+            ((0.0, 0.2, 0.4, 1.0), "and the others differ from each other too", "All windows differ from each other"),
+            ((0.2, 0.2, 0.8, 0.8), "2 looks (windows 1 and 2; 3 and 4)", "2 looks among 4 windows"),
+            ((0.2, 0.8, 0.2, 0.8), "2 looks (windows 1 and 3; 2 and 4)", "2 looks among 4 windows"),
+            ((0.1, 0.9) * 7, "with the others, but they have 2 looks; ", "2 looks among 14 windows"),
+            (
+                tuple(k / 20 for k in range(20)),
+                "windows 1 and 20 disagree",
+                "2 of 20 windows disagree, and the others have 6 looks",
+            ),
+            ((0.2, 0.25), "; both windows look alike", "Both windows look alike"),
+            ((0.2, 0.8), "; the two windows differ", "The two windows differ"),
+            ((0.2, 0.2, 0.8), "window 3 disagrees", "1 of 3 windows disagrees"),
+            ((0.5,), "one window only", "One window: nothing to compare"),
+        ],
+    )
+    def test_a_coherent_panorama_is_told_from_one_whose_windows_all_differ(
+        self, measure, module_of, monkeypatch, levels, said, title
+    ):
+        drawn, node = [], module_of("coherence")
+        draw = node.draw_windows
+        monkeypatch.setattr(node, "draw_windows", lambda *args: drawn.append(args[1]) or draw(*args))
+        report = measure(stripes(*levels))[2]
+        assert said in f"{report}; "
+        assert drawn == [title]
+
+    def test_a_network_whose_distances_were_not_measured_promises_nothing(self, measure, module_of, monkeypatch):
+        monkeypatch.setattr(module_of("host.panoramas").core, "look_distance", lambda network: None)
+        for levels in ((0.4, 0.4, 0.4), (0.1, 0.5, 0.9), (0.2, 0.8)):
+            report = measure(stripes(*levels))[2]
+            assert "alike" not in report
+            assert "differ" not in report
+
+    @pytest.mark.parametrize("kind", ["scene (built in)", "scene style (built in)"])
+    def test_scenes_of_the_demo_by_its_own_network(self, run_node, kind):
+        """One place in one light, and in four."""
+        from demo.scenes import render
+
+        network = run_node("SyncDiffusionLoadPerceptualModel", perceptual_name=kind)[0]
+
+        def report(*times: str) -> str:
+            windows = [torch.from_numpy(render(10_000_000, time, "lake", 512)) for time in times]
+            panorama = torch.cat([window[:, 128 * k : 128 * (k + 1)] for k, window in enumerate(windows)], dim=1)
+            inputs = {"image": panorama[None].float() / 255, "perceptual_model": network, "window_size": 128}
+            return run_node("SyncDiffusionCoherence", **inputs)[2]
+
+        assert "all look alike" in report("noon", "noon", "noon", "noon")
+        assert "differ from each other" in report("dawn", "noon", "sunset", "night")
+        assert "2 looks (windows 1 and 2; 3 and 4)" in report("noon", "noon", "night", "night")
+
     def test_a_batch_has_one_scale_and_one_size(self, measure):
         """The same panorama's heat map is darker beside one that differs more."""
         mild, strong = stripes(0.2, 0.3, 0.2, 0.2), stripes(0.0, 1.0, 0.5, 0.2)

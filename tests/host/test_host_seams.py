@@ -107,7 +107,7 @@ def test_previews_and_progress_are_of_the_whole_panorama(models, panorama, windo
 
 def test_the_loss_of_each_guided_step_is_shown_under_the_node(models, panorama, windows, guidance, host):
     _, trace = panorama(models["eps"], windows(64, 64), guidance=guidance(end_percent=1.0), steps=3)
-    shown = [data for _, data in host.server.events if isinstance(data, bytes) and b"loss" in data]
+    shown = [data for _, data in host.server.events if isinstance(data, bytes) and b"differed" in data]
     assert len(trace.splitlines()) == len(shown) == 3
 
 

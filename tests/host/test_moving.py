@@ -10,12 +10,15 @@ from syncdiffusion_core.views.windows import WindowLayout
 
 MOVED_STEP, MOVE = 2, 1.0
 KEEPS = {
-    **dict.fromkeys(("euler", "ddim", "heun", "dpm_2", "dpmpp_2m", "res_multistep"), (0.99, 1.01)),
+    **dict.fromkeys(("euler", "ddim", "heun", "dpm_2", "dpmpp_2m", "res_multistep", "exp_heun_2_x0"), (0.99, 1.01)),
+    **dict.fromkeys(("euler_cfg_pp", "dpmpp_2m_cfg_pp", "res_multistep_cfg_pp"), (0.99, 1.01)),
     **dict.fromkeys(("lms", "ipndm", "ipndm_v", "deis", "gradient_estimation", "er_sde"), (0.7, 1.2)),
+    "gradient_estimation_cfg_pp": (0.7, 1.2),
 }
 CONTRACTS = (
     *("euler_ancestral", "dpm_2_ancestral", "dpmpp_2s_ancestral", "dpmpp_sde", "dpmpp_2m_sde", "dpmpp_3m_sde"),
-    *("ddpm", "seeds_2", "seeds_3"),
+    *("ddpm", "seeds_2", "seeds_3", "exp_heun_2_x0_sde", "res_multistep_ancestral", "dpmpp_2m_sde_heun"),
+    *("euler_ancestral_cfg_pp", "dpmpp_2s_ancestral_cfg_pp", "res_multistep_ancestral_cfg_pp"),
 )
 """Stochastic samplers shrink every difference of state by a further sigma'/sigma, ours as any other."""
 
@@ -34,14 +37,18 @@ class Moved:
         self.inner_model = StandIn(model)
         guidance = type("Guidance", (), {"guides": lambda self, step: step == MOVED_STEP and move})()
         type(guidance).__call__ = lambda self, windows, views, *rest: (views + MOVE, None)
-        opens = host_sampler.LOOKS_AHEAD.get(comfy.samplers.ksampler(name).sampler_function.__name__, 1)
+        names = [comfy.samplers.ksampler(name).sampler_function.__name__]
         windowed = sys.modules[host_sampler.__name__.replace(".sampler", ".windowed")]
         windows = WindowLayout(64, 64, 64, 64).resolve((8, 8), 8)
-        self.mover = windowed.Mover(guidance, None, None, windows, windowed.Steps(sigmas), opens)
+        self.openings = host_sampler.Openings(sigmas, names)
+        self.mover = windowed.Mover(guidance, None, None, windows, self.openings)
 
     def __call__(self, x, sigma, **kwargs):
         self.mover.move(x, float(sigma[0]))
-        return torch.zeros_like(x)
+        zeros = torch.zeros_like(x)
+        for read in kwargs.get("model_options", {}).get("sampler_post_cfg_function", ()):
+            read({"denoised": zeros, "uncond_denoised": zeros})
+        return zeros
 
 
 @pytest.fixture
@@ -62,7 +69,8 @@ def response(pack, models):
             model = Moved(host_sampler, models["eps"], levels, "euler" if name == "ddim" else name, move)
             x = torch.full((1, 4, 8, 8), 3.0) * sigmas[0]
             extra = {"seed": 1, "model_options": {}}
-            return sampler.sampler_function(model, x, sigmas, extra_args=extra, disable=True, **sampler.extra_options)
+            told = {"callback": lambda _: model.openings.tell(), "disable": True}
+            return sampler.sampler_function(model, x, sigmas, extra_args=extra, **told, **sampler.extra_options)
 
         ratio = float(sigmas[-1] / sigmas[MOVED_STEP])
         return float((run(True) - run(False)).mean()) / (MOVE * ratio), ratio

@@ -187,7 +187,7 @@ def no_room(module_of, monkeypatch):
 
     def start():
         monkeypatch.setattr(memory, "_room", lambda *args: 0)
-        monkeypatch.setattr(module_of("host.sampler"), "window_memory", tight)
+        monkeypatch.setattr(module_of("host.run"), "window_memory", tight)
         return plans
 
     return start

@@ -130,6 +130,37 @@ def test_mask_output_and_loop(run_node, small):
         ({"bboxes": []}, "bboxes: no box"),
         ({"bboxes": [[BOX], []]}, "bboxes: no box"),
         ({"bboxes": {**BOX, "x": 500}}, "covers nothing of a canvas of 192x64"),
+        ({"bboxes": {"y": 1, "width": 8, "height": 8}}, "bboxes: a box has x, y, width and height, got"),
+        ({"bboxes": [{"x": 1, "y": 1, "height": 8}]}, "bboxes: a box has x, y, width and height, got"),
+        ({"bboxes": {}}, "bboxes: a box has x, y, width and height, got {}"),
+        ({"bboxes": {**BOX, "x": math.nan}}, "bboxes: a box has numbers for x and y"),
+        ({"bboxes": {**BOX, "width": math.inf}}, "bboxes: a box has numbers for x and y"),
+        ({"bboxes": {**BOX, "y": "12"}}, "bboxes: a box has numbers for x and y"),
+        ({"bboxes": {**BOX, "y": None}}, "bboxes: a box has numbers for x and y"),
+        ({"bboxes": {**BOX, "height": -3}}, "bboxes: a box has numbers .* a width and height of 0 or more"),
+        ({"bboxes": {**BOX, "height": 0}}, "covers nothing of a canvas of 192x64"),
+        ({"bboxes": [BOX, [BOX]]}, "bboxes: expected a list of boxes for each picture"),
+        ({"bboxes": ["face"]}, "bboxes: expected a list of boxes for each picture, got 'face'"),
+        ({"bboxes": [["face"]]}, "bboxes: a box has x, y, width and height, got 'face'"),
+        ({"bboxes": [[]]}, "bboxes: no box"),
+        ({"bboxes": "face"}, "bboxes: expected boxes with x, y, width and height, got 'face'"),
+        ({"bboxes": torch.rand(2, 4)}, "bboxes: expected boxes with x, y, width and height"),
+        ({"mask": torch.zeros(1, 64, 64)}, "mask: the mask is black everywhere, .*Load Image"),
+        ({"mask": torch.zeros(64, 64, dtype=torch.float16)}, "mask: the mask is black everywhere"),
+        ({"mask": torch.zeros(1, 64, 64), "bboxes": BOX}, "mask: the mask is black everywhere"),
+        ({"mask": torch.zeros(1, 0, 0)}, r"mask: expected a mask \[B, H, W\], got shape \(1, 0, 0\)"),
+        ({"mask": torch.ones(0, 64, 64)}, r"mask: expected a mask \[B, H, W\], got shape \(0, 64, 64\)"),
+        ({"mask": torch.ones(64)}, r"mask: expected a mask \[B, H, W\], got shape \(64,\)"),
+        ({"mask": torch.ones(1, 64, 64, 3)}, r"mask: expected a mask"),
+        ({"mask": torch.full((1, 8, 8), math.nan)}, "mask: it holds NaN"),
+        ({"mask": torch.full((1, 8, 8), 255.0)}, "mask: its values go from 255 to 255, and those of a mask from 0"),
+        ({"mask": torch.full((1, 8, 8), 255, dtype=torch.uint8)}, "mask: expected floating numbers, got uint8"),
+        ({"mask": [BOX]}, "mask: expected a MASK, got"),
+        ({"mask": torch.ones(2, 8, 8), "bboxes": [[BOX]] * 3}, "bboxes: boxes on 3 pictures and a batch of 2 masks"),
+        ({"bboxes": BOX, "strength": math.nan}, "strength: it must be between 0 and 1, got nan"),
+        ({"bboxes": BOX, "feather": -1}, "feather: it must be between 0 and 16384, got -1"),
+        ({"bboxes": BOX, "width": 0}, "width: it must be between 16 and 16384, got 0"),
+        ({"bboxes": BOX, "height": 64.5}, "height: expected a whole number, got 64.5"),
     ],
 )
 def test_what_is_no_region_is_refused(inputs, words, region, small):
@@ -141,6 +172,213 @@ def test_default_conditioning_is_no_region(run_node, small):
     inputs = {"conditioning": small.conditioning(1), "region": small.conditioning(5, default=True), "bboxes": BOX}
     with pytest.raises(ValueError, match="region: default conditioning has no place"):
         run_node(NODE, **inputs, **CANVAS)
+
+
+def ranged(entries, start, end):
+    """As Conditioning (Set Timestep Range) makes it."""
+    return [[tensor, {**options, "start_percent": start, "end_percent": end}] for tensor, options in entries]
+
+
+def scheduled(entries, start, end):
+    """As an encoding under a schedule of hooks is."""
+    return [[tensor, {**options, "clip_start_percent": start, "clip_end_percent": end}] for tensor, options in entries]
+
+
+def masked(entries, part, strength=1.0):
+    mask = torch.zeros(1, 64, 192)
+    mask[..., part] = 1
+    return [[tensor, {**options, "mask": mask, "mask_strength": strength}] for tensor, options in entries]
+
+
+class Weights:
+    """What the host makes of conditions at a noise level: each prompt's weight at every place, by its number."""
+
+    def __init__(self, model, small, seeds=range(1, 9)):
+        self.sampling = model.model
+        self.tokens = {seed: small.conditioning(seed)[0][0] for seed in seeds}
+
+    def level(self, percent):
+        return torch.tensor([self.sampling.model_sampling.percent_to_sigma(percent)], dtype=torch.float32)
+
+    def __call__(self, conditioning, percent, sigma=None):
+        import comfy.samplers
+
+        conds = [{**options, "model_conds": {}, "uuid": None, "tokens": tensor} for tensor, options in conditioning]
+        comfy.samplers.calculate_start_end_timesteps(self.sampling, conds)
+        sigma = self.level(percent) if sigma is None else sigma
+        total = {}
+        for cond in conds:
+            seed = next(seed for seed, tokens in self.tokens.items() if torch.equal(tokens, cond["tokens"]))
+            found = comfy.samplers.get_area_and_mult(cond, torch.zeros(1, 1, 64, 192), sigma)
+            if found is not None:
+                total[seed] = total.get(seed, 0) + found.mult[0, 0]
+        return total
+
+
+IN, OUT = (32, 100), (32, 20)  # a place in the region BOX, and one beside it
+TIMES = [0.01, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.99]
+
+
+@pytest.fixture
+def weights(models, small):
+    return Weights(models["eps"], small)
+
+
+@pytest.fixture
+def beside(small):
+    """beside(*seeds) -> the prompts of these seeds, combined."""
+    return lambda *seeds: [entry for seed in seeds for entry in small.conditioning(seed)]
+
+
+class TestRegionsInTime:
+    """Where a region is not active, in space or in time, what is behind it has its place."""
+
+    @pytest.mark.parametrize("family", ["eps", "flow"])
+    @pytest.mark.parametrize("way", [ranged, scheduled], ids=["ranged", "scheduled"])
+    @pytest.mark.parametrize("span", [(0.0, 0.5), (0.5, 1.0), (0.25, 0.75)], ids=str)
+    def test_under_the_hosts_sampler(self, span, way, family, run_node, small, models):
+        """A step from one level to 0 is the model's prediction there: of the background where the region is not."""
+        model, background = models[family], small.conditioning(1)
+        inputs = {"conditioning": background, "bboxes": BOX, "feather": 8, **CANVAS}
+        region = run_node(NODE, region=small.conditioning(5), **inputs)[0]
+        ours = run_node(NODE, region=way(small.conditioning(5), *span), **inputs)[0]
+        sampling = model.model.model_sampling
+
+        def predicted(positive, sigma):
+            roles = {"positive": positive, "negative": small.conditioning(2), "cfg": 4.0}
+            return run_node(
+                "SamplerCustom",
+                model=model,
+                add_noise=True,
+                noise_seed=3,
+                **roles,
+                sampler=run_node("KSamplerSelect", sampler_name="euler")[0],
+                sigmas=torch.stack([sigma, torch.zeros(())]),
+                latent_image=small.empty_latent(192, 64),
+            )[0]["samples"]
+
+        for percent in (0.1, 0.5, 0.9):
+            sigma = torch.tensor(sampling.percent_to_sigma(percent))
+            wanted = region if span[0] <= percent <= span[1] else background
+            torch.testing.assert_close(predicted(ours, sigma), predicted(wanted, sigma))
+        for end in span:
+            if 0 < end < 1:  # no gap beside it, whichever the host counts it to
+                exact = torch.tensor(sampling.percent_to_sigma(end))
+                for beyond in (0.0, 10.0):
+                    near = torch.nextafter(exact, torch.tensor(beyond))
+                    got, *either = (predicted(positive, near) for positive in (ours, region, background))
+                    assert any(torch.allclose(got, one, rtol=1e-4, atol=1e-4) for one in either)
+
+    @pytest.mark.parametrize("strength", [1.0, 0.6])
+    @pytest.mark.parametrize("span", [(0.0, 0.5), (0.3, 0.6), (0.4, 1.0), (0.0, 1.0), (0.8, 0.2)], ids=str)
+    def test_weights_sum_to_the_backgrounds_at_every_time(self, span, strength, region, beside, weights, run_node):
+        backgrounds = {
+            "one": beside(1),
+            "two": beside(1, 2),
+            "faint": masked(beside(1), slice(None), 0.5),
+            "scheduled": [*ranged(beside(1), 0.0, 0.45), *ranged(beside(2), 0.45, 1.0)],
+            "overlapping": [*ranged(beside(1), 0.0, 0.65), *ranged(beside(2), 0.35, 1.0)],
+            "halves": [*masked(beside(1), slice(0, 96)), *masked(beside(2), slice(96, 192), 2.0)],
+            "one at its end": ranged(beside(1), 0.0, 0.7),
+        }
+        for name, background in backgrounds.items():
+            ours = run_node(
+                NODE,
+                conditioning=background,
+                region=ranged(beside(5), *span),
+                bboxes=BOX,
+                feather=16,
+                strength=strength,
+                **CANVAS,
+            )[0]
+            for percent in TIMES:
+                alone, now = weights(background, percent), weights(ours, percent)
+                if alone:
+                    torch.testing.assert_close(sum(now.values()), sum(alone.values()), msg=f"{name} at {percent}")
+                share = now.get(5, torch.zeros(64, 192)) / sum(now.values(), torch.tensor(1e-30))
+                if alone:
+                    active = span[0] <= percent <= span[1]
+                    assert share[IN] == pytest.approx(strength * active), f"{name} at {percent}"
+                    assert share[OUT] == 0
+
+    def test_behind_a_chain_of_regions_in_turns(self, run_node, beside, weights):
+        """Three places that overlap, each at its time, one behind the other."""
+        chain = beside(1)
+        spans = {5: (0.0, 0.5), 6: (0.25, 0.75), 7: (0.5, 1.0)}
+        for seed, span in spans.items():
+            place = {**BOX, "x": 40 + 8 * (seed - 5)}
+            chain = run_node(
+                NODE, conditioning=chain, region=ranged(beside(seed), *span), bboxes=place, feather=4, **CANVAS
+            )[0]
+        for percent in [*TIMES, 0.25, 0.75]:
+            now = weights(chain, percent)
+            torch.testing.assert_close(sum(now.values()), torch.ones(64, 192))
+            foremost = max(seed for seed, (start, end) in spans.items() if start <= percent <= end)
+            assert now[foremost][IN] == pytest.approx(1)
+
+    def test_a_region_of_several_prompts_in_turns(self, run_node, beside, weights):
+        """Two that meet in its middle, a pause, and one more: its place is the background's in the pause only."""
+        turns = [*ranged(beside(5), 0.0, 0.3), *scheduled(beside(6), 0.3, 0.5), *ranged(beside(7), 0.7, 1.0)]
+        ours = run_node(NODE, conditioning=beside(1), region=turns, bboxes=BOX, feather=0, **CANVAS)[0]
+        for percent in TIMES:
+            now = weights(ours, percent)
+            torch.testing.assert_close(sum(now.values()), torch.ones(64, 192))
+            assert now[1][IN] == (0.5 < percent < 0.7)
+        both = weights(ours, 0.3)
+        assert both[5][IN] == both[6][IN] == 0.5
+
+    def test_a_region_takes_only_what_its_own_masks_cover(self, run_node, beside, weights):
+        """Of a region whose prompt has a mask, the rest of the place stays the background's; two share one place."""
+        half = masked(beside(5), slice(0, 100))
+        ours = run_node(NODE, conditioning=beside(1), region=half, bboxes=BOX, feather=0, **CANVAS)[0]
+        now = weights(ours, 0.3)
+        torch.testing.assert_close(sum(now.values()), torch.ones(64, 192))
+        assert now[5][32, 80] == now[1][32, 120] == 1
+        two = run_node(NODE, conditioning=beside(1), region=beside(5, 6), bboxes=BOX, strength=0.5, **CANVAS)[0]
+        now = weights(two, 0.3)
+        assert (now[1][IN], now[5][IN], now[6][IN]) == (0.5, 0.25, 0.25)
+
+    def test_beyond_the_backgrounds_range_a_region_goes_on(self, run_node, beside, weights):
+        background = ranged(beside(1), 0.0, 0.4)
+        ours = run_node(NODE, conditioning=background, region=ranged(beside(5), 0.2, 0.8), bboxes=BOX, **CANVAS)[0]
+        assert weights(ours, 0.6).keys() == {5}
+        assert weights(ours, 0.6)[5][IN] == 1
+        assert weights(ours, 0.1).keys() == {1}
+
+    def test_default_conditioning_fills_it_in_time_too(self, run_node, small, models, ksampler):
+        """After the region's end a run is that of the default alone; the host fills what others leave."""
+        default = small.conditioning(1, default=True)
+        inputs = {"bboxes": BOX, "feather": 8, **CANVAS}
+        region = ranged(small.conditioning(5), 0.0, 0.3)
+        ours = run_node(NODE, conditioning=default, region=region, **inputs)[0]
+        assert ours[0] is default[0]
+        one, other = (
+            ksampler(models["eps"], positive=positive, steps=2, denoise=0.5)
+            for positive in (ours, small.conditioning(1))
+        )
+        torch.testing.assert_close(one, other)
+
+    @pytest.mark.parametrize("how", ["sampler", "apply windows"])
+    def test_bootstrapped_regions_too(self, how, run_node, small, vae, models, panorama, ksampler, windows):
+        """Not asked while they are not active; and cut into pieces, by prompts behind them, they are as whole ones."""
+        inputs = {"bboxes": BOX, "feather": 16, "vae": vae, "bootstrap": 1.0, **CANVAS}
+
+        def sample(positive, **run):
+            if how == "sampler":
+                return panorama(models["eps"], windows(64, 32), positive=positive, steps=3, **run)[0]["samples"]
+            model = run_node("SyncDiffusionApplyWindows", model=models["eps"], windows=windows(64, 32))[0]
+            return ksampler(model, positive=positive, steps=3, **run)
+
+        back, early = small.conditioning(1), ranged(small.conditioning(5), 0.0, 0.3)
+        ours = run_node(NODE, conditioning=back, region=early, **inputs)[0]
+        agree(sample(ours, denoise=0.5), sample(back, denoise=0.5))
+        turns = [*ranged(back, 0.0, 0.65), *ranged(back, 0.35, 1.0)]
+        pieces, whole = (
+            run_node(NODE, conditioning=behind, region=small.conditioning(5), strength=0.7, **inputs)[0]
+            for behind in (turns, back)
+        )
+        assert len(pieces) > 3
+        agree(sample(pieces), sample(whole))
 
 
 class Watched:
@@ -169,6 +407,54 @@ class Latents:
 
     def spacial_compression_encode(self):
         return 8
+
+
+@pytest.mark.parametrize(
+    ("conditions", "words"),
+    [
+        ({"region": []}, "region: it holds no prompt"),
+        ({"conditioning": []}, "conditioning: it holds no prompt"),
+        ({"conditioning": [[torch.full((1, 8, 32), math.nan), {}]]}, "conditioning: it holds NaN"),
+        (
+            {"region": [[torch.ones(1, 8, 32), {"area": (4, 4, 0, 0)}]]},
+            r"region: it has an area of its own.*leave that",
+        ),
+        ({"region": [[torch.ones(1, 8, 32), {"mask": torch.ones(1, 0, 4)}]]}, "region: a mask in it: expected a mask"),
+    ],
+)
+def test_what_is_no_condition_is_refused(conditions, words, run_node, small):
+    inputs = {"conditioning": small.conditioning(1), "region": small.conditioning(5), "bboxes": BOX, **conditions}
+    with pytest.raises(ValueError, match=words):
+        run_node(NODE, **inputs, **CANVAS)
+
+
+def test_masks_of_conditions_in_other_batches_are_refused(region, small):
+    first = region(small.conditioning(1), bboxes=[[BOX]] * 2)
+    assert len(region(first, bboxes=[[BOX]] * 2)[0][1]["mask"]) == 2
+    with pytest.raises(ValueError, match="conditioning: its masks are a batch of 2 and the region is one of 3"):
+        region(first, bboxes=[[BOX]] * 3)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64, torch.bool])
+def test_masks_of_other_kinds_of_numbers_are_masks(dtype, region, small):
+    back, front = region(small.conditioning(1), mask=box_mask().to(dtype), feather=0)
+    torch.testing.assert_close(front[1]["mask"], box_mask())
+    torch.testing.assert_close(back[1]["mask"], 1 - box_mask())
+
+
+def test_a_mask_that_goes_over_its_ends_is_cut_off(region, small):
+    """As one is that was scaled with sharp edges."""
+    back, front = region(small.conditioning(1), mask=box_mask() * 1.2 - 0.1, feather=0)
+    torch.testing.assert_close(front[1]["mask"], box_mask())
+    assert back[1]["mask"].min() == 0
+
+
+def test_a_region_washed_away_by_its_feather_is_told(run_node, small, host):
+    inputs = {"conditioning": small.conditioning(1), "region": small.conditioning(5), "bboxes": BOX, **CANVAS}
+    for feather, words in ((4096, True), (16, False)):
+        run_node(NODE, feather=feather, **inputs)
+        said = [data for _, data in host.server.events if isinstance(data, bytes)]
+        assert any(b"much smaller than its feather of 4096 px" in text for text in said) is words
 
 
 class TestBootstrapping:

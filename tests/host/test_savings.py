@@ -205,7 +205,6 @@ def test_pictures_too_small_for_the_network_are_refused(guided, shrink, decoder,
 def test_steps_by_their_noise_levels(module_of):
     steps = module_of("host.windowed").Steps([8.0, 4.0, 2.0, 0.0])
     assert [steps.of(level) for level in (9.0, 8.0, 5.0, 4.0, 3.0, 2.0, 0.5, 0.0)] == [0, 0, 0, 1, 1, 2, 2, 2]
-    assert [steps.starting_at(level) for level in (8.0, 5.0, 2.0, 0.0)] == [0, None, 2, None]
 
 
 def test_each_step_cuts_what_is_tied_to_places_to_its_own_windows(models, windows, module_of):

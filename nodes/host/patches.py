@@ -1,0 +1,113 @@
+"""Patches of the model by other nodes and packs, as far as windows concern them.
+
+They are functions of any make, and cannot be cut as conditioning is. One that holds a picture of the whole canvas
+would show every window all of it, squeezed: ControlNets that are model patches (Qwen-Image, Z-Image, Anima, SUPIR,
+Uni3C) keep their image, adapters and attention couples their masks. One that holds a tensor for each sample of a batch
+(IPAdapter Batch) takes the first rows of a call for the first samples, which is so where a call holds one window.
+"""
+
+from collections.abc import Iterator
+
+from torch import Tensor
+
+from ...syncdiffusion_core.views.windows import Windows
+from .attention_merging import NODE, merging_of
+from .progress import say
+from .reach import reachable, title
+
+PICTURES = ("image", "inpaint_image", "render_video", "hint_latent", "mask", "masks", "attn_mask")
+"""How the host's patches, and those of the packs around it, call a picture or a mask of the canvas."""
+CELLS_PX = (1, 8, 16, 32)
+"""Pixels along a latent cell of the host's models, and the cell itself: scales of a picture of the canvas."""
+FUNCTIONS = (
+    "model_function_wrapper",
+    "sampler_cfg_function",
+    "sampler_calc_cond_batch_function",
+    "sampler_pre_cfg_function",
+    "sampler_post_cfg_function",
+)
+"""Entries of the model options that hold functions of nodes, one or a list."""
+
+Conds = list[list[dict] | None]
+
+
+def refuse_pictures(model_options: dict, conds: Conds, windows: Windows) -> None:
+    """Raise ValueError for a patch that holds a picture of the canvas, on the model or in the hooks of a condition."""
+    for patch in patches_of(model_options, conds):
+        for name, value in reachable(patch):
+            if _is_picture(name, value, windows):
+                raise ValueError(
+                    f"model: the patch {title(patch)} holds a picture of the canvas ('{name or 'a tensor'}') that "
+                    "cannot be cut into windows; remove it, or use a ControlNet or masked conditioning, which are cut"
+                )
+
+
+def windows_per_batch(asked: int, windows: Windows, model_options: dict, conds: Conds, n_samples: int) -> int:
+    """Windows in a call by the user's wish, 0 for what fits; one, and said, where a patch knows samples by their rows.
+
+    Raises ValueError where all windows have to be in one call.
+    """
+    patch = patch_by_sample(model_options, conds, n_samples) if len(windows) > 1 else None
+    if patch is None:
+        return asked
+    if merging_of(model_options.get("transformer_options", {})) is not None:
+        raise ValueError(
+            f"model: the patch {patch} holds a tensor for each sample and needs one window a call, and {NODE} needs "
+            "all windows in one; remove one of the two"
+        )
+    say(f"one window a call: the patch {patch} holds a tensor for each sample, and knows them by their rows in it")
+    return 1
+
+
+def patch_by_sample(model_options: dict, conds: Conds, n_samples: int) -> str | None:
+    """The name of a patch that tells the samples of a batch apart by the rows of a call, None where there is none.
+
+    The host's own do not; what tensors they hold are of their last call.
+    """
+    for patch in patches_of(model_options, conds):
+        if not _of_host(patch) and any(_is_by_sample(value, n_samples) for _, value in reachable(patch)):
+            return title(patch)
+    return None
+
+
+def patches_of(model_options: dict, conds: Conds) -> Iterator[object]:
+    """The patches that other nodes have put on a model, or into the hooks of a condition."""
+    options = model_options.get("transformer_options", {})
+    hooks = (getattr(entry.get("hooks"), "hooks", ()) for entries in conds for entry in entries or ())
+    hooked = [hook.transformers_dict or {} for group in hooks for hook in group if hasattr(hook, "transformers_dict")]
+    given = [_listed(model_options.get(name)) for name in FUNCTIONS]
+    for holder in (options, *hooked):
+        given += [_listed(group) for kind in ("patches", "patches_replace") for group in holder.get(kind, {}).values()]
+    given += [_listed(group) for by_key in options.get("wrappers", {}).values() for group in by_key.values()]
+    own = __name__.rsplit(".", 3)[0]  # the pack, under whatever name the host has loaded it
+    for patch in (patch for group in given for patch in group):
+        if not str(getattr(patch, "__module__", "")).startswith(own):
+            yield patch
+
+
+def _of_host(patch: object) -> bool:
+    return str(getattr(patch, "__module__", "")).split(".")[0] in ("comfy", "comfy_extras")
+
+
+def _listed(group: object) -> list:
+    if isinstance(group, dict):
+        return list(group.values())
+    return list(group) if isinstance(group, list | tuple) else [] if group is None else [group]
+
+
+def _is_picture(name: str, value: object, windows: Windows) -> bool:
+    if not isinstance(value, Tensor) or value.ndim < 2 or min(value.shape[-2:]) == 1:
+        return False
+    sizes = [tuple(cell * side for side in windows.canvas) for cell in CELLS_PX]
+    return name in PICTURES or (value.ndim > 2 and tuple(value.shape[-2:]) in sizes)
+
+
+def _is_by_sample(value: object, n_samples: int) -> bool:
+    """A tensor with a row, or a collection with a tensor, for each of several samples or pictures."""
+    if isinstance(value, Tensor):
+        several = n_samples if value.ndim == 1 else 2  # a longer list of numbers is a table
+        return value.ndim > 0 and len(value) > 1 and (len(value) == several or value.ndim > 1)
+    if isinstance(value, dict | list | tuple):
+        held = list(value.values()) if isinstance(value, dict) else list(value)
+        return n_samples > 1 and len(held) == n_samples and all(isinstance(each, Tensor) for each in held)
+    return False

@@ -1,0 +1,91 @@
+"""A run that checks itself: what should happen is known, and what happens else becomes a sentence."""
+
+from collections.abc import Callable, Iterable, Sequence
+
+from torch import Tensor
+
+from ...syncdiffusion_core.views.windows import Windows
+
+PRECISION = "a model in half precision may need --force-upcast-attention or --fp32-unet"
+
+
+def check_canvas(x: Tensor, windows: Windows) -> None:
+    """Raise ValueError for a canvas [N, C, …, H, W] of another size than the run's windows are laid out on."""
+    if tuple(x.shape[-2:]) != windows.canvas:
+        raise ValueError(
+            f"sampler: it asks the model about a picture of {_size(x)} latent cells in a run of "
+            f"{windows.canvas[0]} x {windows.canvas[1]}, and windows are laid out for that size; choose a sampler that "
+            "keeps the canvas's size"
+        )
+
+
+def check_shown(x: Tensor, windows: Windows, parts: bool) -> None:
+    """Raise ValueError where a network is shown anything but a window, or with parts, an area's part of one."""
+    shown = tuple(x.shape[-2:])
+    if shown == windows.window or (parts and all(a <= b for a, b in zip(shown, windows.window, strict=True))):
+        return
+    raise ValueError(
+        f"model: it is shown {_size(x)} latent cells where windows have {windows.window[0]} x {windows.window[1]}, "
+        "because a node's function calls it with a picture of its own size; remove that node, or use it without windows"
+    )
+
+
+def check_prediction(x: Tensor, predictions: Iterable[Tensor], sigma: float) -> None:
+    """Raise ValueError where a model makes NaN or infinite values of a canvas x that has none."""
+    if not all(bool(prediction.isfinite().all()) for prediction in predictions) and x.isfinite().all():
+        raise ValueError(
+            f"model: at sigma {sigma:.4g} it predicts NaN or infinite values for a picture that has none; {PRECISION}, "
+            "and a lower cfg or guidance weight helps where values have grown too large"
+        )
+
+
+def check_state(x: Tensor) -> None:
+    """Raise ValueError for a run's canvas that holds NaN or infinite values: it began without."""
+    if not x.isfinite().all():
+        raise ValueError(
+            "sampler: the picture holds NaN or infinite values, and began without; lower the guidance weight or set "
+            f"its max_move to 0.1 if it is guided, lower cfg, or choose another sampler; {PRECISION}"
+        )
+
+
+class Told:
+    """A sampler's callback that passes on what it is told, after a look at it. on_step: called first."""
+
+    def __init__(self, callback: Callable[[dict], None], on_step: Callable[[], None] | None = None) -> None:
+        self._callback, self._on_step = callback, on_step
+
+    def __call__(self, told: dict) -> None:
+        """told: what samplers tell, "denoised" and mostly "x" [N, C, …, H, W] and "sigma" among it."""
+        if self._on_step is not None:
+            self._on_step()
+        if "x" in told:
+            check_state(told["x"])
+        check_prediction(told.get("x", told["denoised"].new_zeros(1)), [told["denoised"]], float(told.get("sigma", 0)))
+        self._callback(told)
+
+
+class GuidedSteps:
+    """Counts the guided steps of a run against those that were meant. weights: of each step, 0 for unguided ones."""
+
+    def __init__(self, weights: Sequence[float]) -> None:
+        self._meant = {step for step, weight in enumerate(weights) if weight}
+        self._done: set[int] = set()
+
+    def count(self, step: int) -> None:
+        """A step has been guided."""
+        self._done.add(step)
+
+    def left_out(self) -> str | None:
+        """A sentence on the steps that should have been guided and were not; None where there are none."""
+        left = len(self._meant - self._done)
+        if not left:
+            return None
+        return (
+            f"guidance: {left} of the {len(self._meant)} steps that have a weight were not guided, because the sampler "
+            "did not ask the model about the picture there; choose another sampler, or remove what stands between it "
+            "and the model"
+        )
+
+
+def _size(x: Tensor) -> str:
+    return f"{x.shape[-2]} x {x.shape[-1]}"
