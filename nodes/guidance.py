@@ -7,7 +7,7 @@ from ..syncdiffusion_core.pullbacks import Gradient
 from ..syncdiffusion_core.schedule import Clock, GuidanceSchedule
 from ..syncdiffusion_core.spectrum import SpectrumSource
 from .host.guidance import GuidanceSettings
-from .host.inputs import UNCONNECTED, check_widgets, picture, told
+from .host.inputs import UNCONNECTED, check_connected, check_widgets, picture, told
 from .host.inputs import mask as canonical_mask
 from .host.progress import say
 from .host.savings import PRESETS, Preset
@@ -217,8 +217,7 @@ class PerceptualSyncGuidance(io.ComfyNode):
         spectrum=None,
         savings=None,
     ) -> io.NodeOutput:
-        if perceptual_model is None:
-            raise ValueError("perceptual_model: nothing is connected; add a Load Perceptual Model node")
+        check_connected("perceptual_model", perceptual_model, "add a Load Perceptual Model node")
         check_widgets(
             cls,
             weight=weight,

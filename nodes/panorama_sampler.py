@@ -66,7 +66,7 @@ class PanoramaSampler(io.ComfyNode):
         windows_per_batch,
         guidance=None,
     ) -> io.NodeOutput:
-        check_latent(latent_image)
+        check_latent(latent_image, model)
         canvas = _canvas(model, latent_image)
         if guidance is not None:
             check_guidance(guidance, model, windows, canvas)
