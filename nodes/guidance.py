@@ -218,9 +218,8 @@ class PerceptualSyncGuidance(io.ComfyNode):
         savings=None,
     ) -> io.NodeOutput:
         check_connected("perceptual_model", perceptual_model, "add a Load Perceptual Model node")
-        check_widgets(
+        check_widgets(  # but for the weight: a network of one's own may need more than the widget has
             cls,
-            weight=weight,
             end_percent=end_percent,
             anchor=anchor,
             anchor_index=anchor_index,

@@ -212,7 +212,8 @@ def test_a_checkpoint_without_a_vae(node, run_node, small):
 @pytest.mark.parametrize(
     ("node", "inputs", "words"),
     [
-        ("SyncDiffusionGuidance", {"weight": math.nan}, "weight: it must be between 0 and 1000, got nan"),
+        ("SyncDiffusionGuidance", {"weight": math.nan}, "weight must be a number of 0 or more, got nan"),
+        ("SyncDiffusionGuidance", {"weight": math.inf}, "weight must be a number of 0 or more, got inf"),
         ("SyncDiffusionGuidance", {"max_move": math.nan}, "max_move: it must be between 0 and 10, got nan"),
         ("SyncDiffusionGuidance", {"anchor": "window"}, "anchor: it must be one of centre window, .*got 'window'"),
         ("SyncDiffusionGuidance", {"preset": "fastest"}, "preset: it must be one of reference, balanced, fast"),
