@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from ...syncdiffusion_core.metrics import coherence as core
 from ...syncdiffusion_core.perceptual.style import SceneStyle, StyleNet
 from ..drawing.panorama import Panorama
-from .inputs import picture
+from .inputs import check_connected, picture
 from .memory import load_together
 from .perceptual import HostDistance, PerceptualModel
 from .progress import say
@@ -23,6 +23,7 @@ LEAST_SIDE_PX = 32
 
 def measure(name: str, image: Tensor, model: PerceptualModel, window_px: int) -> list[Panorama]:
     """Each panorama of IMAGE [N, H, W, 3 or 4], the socket of that name, with its figures."""
+    check_connected("perceptual_model", model, "add a Load Perceptual Model node")
     pictures = picture(name, image, LEAST_SIDE_PX).movedim(-1, 1)
     load_together([model.patcher])
     panoramas = []
