@@ -7,7 +7,7 @@ from ..syncdiffusion_core.pullbacks import Gradient
 from ..syncdiffusion_core.schedule import Clock, GuidanceSchedule
 from ..syncdiffusion_core.spectrum import SpectrumSource
 from .host.guidance import GuidanceSettings
-from .host.inputs import UNCONNECTED, check_widgets, picture, told
+from .host.inputs import UNCONNECTED, check_connected, check_widgets, picture, told
 from .host.inputs import mask as canonical_mask
 from .host.progress import say
 from .host.savings import PRESETS, Preset
@@ -217,11 +217,9 @@ class PerceptualSyncGuidance(io.ComfyNode):
         spectrum=None,
         savings=None,
     ) -> io.NodeOutput:
-        if perceptual_model is None:
-            raise ValueError("perceptual_model: nothing is connected; add a Load Perceptual Model node")
-        check_widgets(
+        check_connected("perceptual_model", perceptual_model, "add a Load Perceptual Model node")
+        check_widgets(  # but for the weight: a network of one's own may need more than the widget has
             cls,
-            weight=weight,
             end_percent=end_percent,
             anchor=anchor,
             anchor_index=anchor_index,

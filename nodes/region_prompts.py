@@ -1,5 +1,7 @@
 """Region Prompts: a prompt for a part of the canvas, in front of what is there, as ordinary conditioning."""
 
+from functools import reduce
+
 import node_helpers
 import torch
 from comfy_api.latest import io
@@ -166,7 +168,7 @@ def _hard_mask(mask: torch.Tensor | None, bboxes: object, size: tuple[int, int],
             f"bboxes: boxes on {counts[1]} pictures and a batch of {counts[0]} masks; give as many, or one on either "
             "side"
         )
-    return torch.stack([part.expand(max(counts), -1, -1) for part in parts]).amax(dim=0)
+    return reduce(torch.maximum, [part.expand(max(counts), -1, -1) for part in parts])
 
 
 def _say_thin(place: torch.Tensor, feather: int) -> None:

@@ -2,7 +2,7 @@
 
 from comfy_api.latest import io
 
-from .host.inputs import UNCONNECTED, check_widgets, told
+from .host.inputs import UNCONNECTED, check_vae, check_widgets, told
 from .host.progress import say
 from .host.spectra import file_of, keep_spectrum, kept_spectrum, measure_spectrum
 from .sockets import CATEGORY, Spectrum
@@ -85,6 +85,8 @@ class LatentSpectrum(io.ComfyNode):
             spectrum = kept_spectrum(name)
             say(f"loaded: {_described(spectrum)}")
             return io.NodeOutput(spectrum)
+        if vae is not None:
+            check_vae("vae", vae)
         spectrum = measure_spectrum(model, vae, images, window_size)
         if name.strip():
             keep_spectrum(name, spectrum)

@@ -7,6 +7,7 @@ from ..syncdiffusion_core.blending import Blend
 from ..syncdiffusion_core.views.grids import resolve_grid
 from ..syncdiffusion_core.views.remarks import remarks
 from ..syncdiffusion_core.views.windows import Grid, Positions, WindowLayout
+from .host.inputs import latent as cells
 from .host.progress import say
 from .sockets import CATEGORY, Windows
 
@@ -172,7 +173,7 @@ def _coverage_image(layout: WindowLayout, latent: dict | None) -> torch.Tensor:
     """[1, H, W, 3] in [0, 1], a pixel for each cell of 8x8 canvas pixels; says what the windows leave undone."""
     if latent is None:
         return torch.zeros(1, 64, 64, 3)
-    size = tuple(latent["samples"].shape[-2:])
+    size = tuple(cells("latent", latent).shape[-2:])
     cell_px = int(latent.get("downscale_ratio_spacial", PREVIEW_CELL_PX))
     grid = resolve_grid(layout, size, cell_px)
     if said := remarks(layout, grid, cell_px):

@@ -5,7 +5,7 @@ import torch
 from comfy_api.latest import io
 
 from ..syncdiffusion_core.regions import sections
-from .host.inputs import check_widgets, told
+from .host.inputs import check_connected, check_widgets, told
 from .sockets import CATEGORY
 
 LONG, SHORT = 1024, 16  # pixels of the masks; the host scales them to the canvas
@@ -75,10 +75,7 @@ class WindowPrompts(io.ComfyNode):
     def execute(cls, clip, prompts, common, direction, blend, loop) -> io.NodeOutput:
         lines = _lines(prompts)
         check_widgets(cls, direction=direction, blend=blend)
-        if clip is None:
-            raise ValueError(
-                "clip: nothing is connected, or the checkpoint holds none; load a text encoder with Load CLIP"
-            )
+        check_connected("clip", clip, "the checkpoint may hold no text encoder: add a Load CLIP node")
         conditioning = []
         for line, weight in zip(lines, sections(len(lines), LONG, blend, loop), strict=True):
             text = f"{line}, {common.strip()}" if common.strip() else line

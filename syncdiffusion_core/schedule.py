@@ -36,8 +36,10 @@ class GuidanceSchedule:
     clock: Clock = Clock.PERCENT
 
     def __post_init__(self) -> None:
-        if not self.weight >= 0:
-            raise ValueError(f"guidance weight must be 0 or more, got {self.weight}; 20 is the paper's, 0 turns it off")
+        if not 0 <= self.weight < math.inf:
+            raise ValueError(
+                f"guidance weight must be a number of 0 or more, got {self.weight}; 20 is the paper's, 0 turns it off"
+            )
         if not 0 < self.decay <= 1:
             raise ValueError(f"decay must be above 0 and at most 1, got {self.decay}; .95 is the paper's")
         if not 0 <= self.start <= self.end <= 1:

@@ -107,6 +107,12 @@ def conditioning(name: str, given: object) -> list:
     return list(entries)
 
 
+def check_connected(name: str, given: object | None, remedy: str) -> None:
+    """Raise ValueError for a socket at which there is nothing."""
+    if given is None:
+        raise ValueError(f"{name}: nothing is connected; {remedy}")
+
+
 def check_vae(name: str, vae: object | None, channels: int | None = None, of: str = "the model makes") -> None:
     """Raise ValueError for no VAE, or one of latents of other channels. of: whose these are."""
     if vae is None or getattr(vae, "first_stage_model", vae) is None:

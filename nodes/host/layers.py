@@ -24,6 +24,7 @@ SLACK = 1e-5
 The host's ranges hold both of their ends, so that two which meet are both active there: they meet beside the round
 numbers that steps fall on. They do not leave a gap either, for noise levels are round only to some digits.
 """
+ENDS = ("start_percent", "end_percent")
 NOTHING = 1e-37  # weight under which a place counts as empty, as in the host
 
 
@@ -145,15 +146,15 @@ def _pieces(
 
 
 def _during(entry: list, own: Span, span: Span) -> list:
-    """The entry in another range than its own; only the ends that change are written."""
-    tensor, options = entry
-    ranged = dict(options)
-    for name, old, new in zip(("start_percent", "end_percent"), own, span, strict=True):
-        if old != new:
-            ranged[name] = new
-            if f"clip_{name}" in options:  # the host keeps to both
-                ranged[f"clip_{name}"] = new
-    return [tensor, ranged]
+    """The entry in another range than its own.
+
+    It is written twice: the first, which all nodes read, is replaced where a later one sets a range for everything, and
+    the second then still keeps the pieces of one entry apart.
+    """
+    if own == span:
+        return entry
+    ranges = {f"{kind}{end}": at for kind in ("", "clip_") for end, at in zip(ENDS, span, strict=True)}
+    return [entry[0], {**entry[1], **ranges}]
 
 
 def _masked(entry: list, mask: Weight, strength: float, like: Tensor) -> list:

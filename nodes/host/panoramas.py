@@ -1,6 +1,7 @@
 """Panoramas measured: the host's IMAGE to what the drawings take, and back."""
 
 from collections.abc import Sequence
+from functools import partial
 
 import comfy.model_management
 import numpy as np
@@ -9,10 +10,11 @@ from comfy_api.latest import io, ui
 from PIL import Image
 from torch import Tensor, nn
 
+from ...syncdiffusion_core.batching import WindowBatches
 from ...syncdiffusion_core.metrics import coherence as core
 from ...syncdiffusion_core.perceptual.style import SceneStyle, StyleNet
 from ..drawing.panorama import Panorama
-from .inputs import picture
+from .inputs import check_connected, picture
 from .memory import load_together
 from .perceptual import HostDistance, PerceptualModel
 from .progress import say
@@ -20,15 +22,22 @@ from .progress import say
 LEAST_SIDE_PX = 32
 """Below it the perceptual networks pool a picture away."""
 
+REMEDY = (
+    "Not even one window can be looked at in the memory that is left. Choose a smaller window_size or a lighter "
+    "perceptual network, or close other programs that hold memory."
+)
+
 
 def measure(name: str, image: Tensor, model: PerceptualModel, window_px: int) -> list[Panorama]:
     """Each panorama of IMAGE [N, H, W, 3 or 4], the socket of that name, with its figures."""
+    check_connected("perceptual_model", model, "add a Load Perceptual Model node")
     pictures = picture(name, image, LEAST_SIDE_PX).movedim(-1, 1)
     load_together([model.patcher])
     panoramas = []
     for pixels in pictures:  # [3, H, W]
         comfy.model_management.throw_exception_if_processing_interrupted()
-        panoramas.append(_measured(pixels, model, window_px))
+        alone = WindowBatches(1, comfy.model_management.is_oom, remedy=REMEDY)
+        panoramas.append(alone.alone(partial(_measured, pixels, model, window_px)))
     return panoramas
 
 

@@ -12,8 +12,8 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 def test_the_small_check_measures_and_reports(tmp_path, host):
-    command = [sys.executable, "-m", "bench.gpu", "--small", "--out", str(tmp_path)]
-    env = {**os.environ, "COMFYUI_PATH": str(host.folder), "CUDA_VISIBLE_DEVICES": ""}
+    command = [sys.executable, "-m", "bench.gpu", "--small", "--minutes", "30", "--out", str(tmp_path)]
+    env = {**os.environ, "COMFYUI_PATH": str(host.folder), "CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1"}
     done = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, timeout=500)
     assert done.returncode == 0, done.stderr
     [text], [data] = tmp_path.glob("*_small.md"), tmp_path.glob("*_small.json")
@@ -51,3 +51,21 @@ def test_the_transcription_is_the_packs_reference_algorithm(
     own = panorama(**shared, layout=windows(64, 32), **rules, guidance=guidance(weight=20.0, **paper))[0]["samples"]
     assert len(trace.splitlines()) == guided
     assert (straight["samples"] - own).abs().max() <= 1e-4 * own.abs().max()
+
+
+@pytest.mark.parametrize(("name", "millions"), [("sd15", 860), ("sdxl", 2567), ("flux", 11901)])
+def test_shapes_are_the_real_models(name, millions, host):
+    """By the number of their parameters, on no device."""
+    import comfy.ldm.models.autoencoder
+    import comfy.supported_models
+    import torch
+
+    from bench.shape_kinds import SHAPES
+
+    shape = SHAPES[name]
+    config = getattr(comfy.supported_models, shape.family)({**shape.unet, "dtype": torch.float16})
+    network = config.get_model({}, device="meta").diffusion_model
+    assert round(sum(weight.numel() for weight in network.parameters()) / 1e6) == millions
+    with torch.device("meta"):
+        vae = comfy.ldm.models.autoencoder.AutoencoderKL(ddconfig=shape.vae, embed_dim=shape.vae["z_channels"])
+    assert sum(weight.numel() for weight in vae.parameters()) == pytest.approx(83.7e6, rel=0.01)

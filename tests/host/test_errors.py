@@ -148,3 +148,19 @@ def test_apply_windows_twice(run_node, models, windows):
     once = run_node("SyncDiffusionApplyWindows", model=models["eps"], windows=windows(64, 32))[0]
     with pytest.raises(ValueError, match="already"):
         run_node("SyncDiffusionApplyWindows", model=once, windows=windows(64, 32))
+
+
+def test_a_latent_of_another_model(refused, panorama, models, windows):
+    latent = {"samples": torch.ones(1, 16, 8, 24)}
+    refused(
+        lambda: panorama(models["eps"], windows(64, 32), latent_image=latent),
+        "latent_image",
+        "16",
+        "4",
+        "another model",
+    )
+
+
+def test_an_anchor_picture_that_is_none(refused, guidance):
+    for picture, word in ((torch.full((1, 64, 64, 3), float("nan")), "NaN"), (torch.ones(1, 64, 64, 1), "in colour")):
+        refused(lambda p=picture: guidance(anchor="reference image", anchor_image=p), "anchor_image", word)

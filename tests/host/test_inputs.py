@@ -168,6 +168,10 @@ class TestLatents:
         check_latent(of(torch.zeros(1, 16, 8, 24)), model)  # empty: the host makes it the model's
         check_latent(of(torch.zeros(1, 4, 8, 24)), wan)
 
+    def test_of_another_model_at_the_sampler(self, panorama, windows, models):
+        with pytest.raises(ValueError, match="latent_image: it has 16 channels and the model's latents have 4"):
+            panorama(models["eps"], windows(64, 32), latent_image=of(torch.ones(1, 16, 8, 24)))
+
     def test_numbers_of_other_latents(self, check_latent):
         with pytest.raises(ValueError, match="batch_index numbers 3 latents and there are 2"):
             check_latent({**of(torch.zeros(2, 4, 8, 24)), "batch_index": [0, 1, 2]})
@@ -188,9 +192,28 @@ class TestLatents:
 
 
 @pytest.mark.parametrize(
+    "node", ["SyncDiffusionPanoramaDecode", "SyncDiffusionRegionPrompts", "SyncDiffusionLatentSpectrum"]
+)
+def test_a_checkpoint_without_a_vae(node, run_node, small):
+    """The host gives an object then, with nothing in it."""
+    inputs = {
+        "SyncDiffusionPanoramaDecode": {"samples": of(torch.zeros(1, 4, 8, 8))},
+        "SyncDiffusionLatentSpectrum": {"images": pictures(), "model": object()},
+        "SyncDiffusionRegionPrompts": {
+            "conditioning": small.conditioning(1),
+            "region": small.conditioning(2),
+            "bboxes": {"x": 0, "y": 0, "width": 64, "height": 64},
+        },
+    }
+    with pytest.raises(ValueError, match=r"vae: nothing is connected, or the checkpoint holds none.*Load VAE"):
+        run_node(node, vae=types.SimpleNamespace(first_stage_model=None), **inputs[node])
+
+
+@pytest.mark.parametrize(
     ("node", "inputs", "words"),
     [
-        ("SyncDiffusionGuidance", {"weight": math.nan}, "weight: it must be between 0 and 1000, got nan"),
+        ("SyncDiffusionGuidance", {"weight": math.nan}, "weight must be a number of 0 or more, got nan"),
+        ("SyncDiffusionGuidance", {"weight": math.inf}, "weight must be a number of 0 or more, got inf"),
         ("SyncDiffusionGuidance", {"max_move": math.nan}, "max_move: it must be between 0 and 10, got nan"),
         ("SyncDiffusionGuidance", {"anchor": "window"}, "anchor: it must be one of centre window, .*got 'window'"),
         ("SyncDiffusionGuidance", {"preset": "fastest"}, "preset: it must be one of reference, balanced, fast"),
@@ -201,6 +224,7 @@ class TestLatents:
         ("SyncDiffusionWindowPrompts", {"prompts": "a", "direction": "up"}, "direction: it must be one of"),
         ("SyncDiffusionWindowPrompts", {"prompts": "a", "clip": None}, "clip: nothing is connected"),
         ("SyncDiffusionPanoramaDecode", {"tile_size": 0}, "tile_size: it must be between 128 and 8192, got 0"),
+        ("SyncDiffusionCoherence", {"perceptual_model": None}, "perceptual_model: nothing is connected; add a Load"),
         ("SyncDiffusionCoherence", {"window_size": 0}, "window_size: it must be between 32 and 16384, got 0"),
         ("SyncDiffusionCompare", {"window_size": 64.5}, "window_size: expected a whole number, got 64.5"),
     ],

@@ -233,9 +233,15 @@ def beside(small):
 class TestRegionsInTime:
     """Where a region is not active, in space or in time, what is behind it has its place."""
 
-    @pytest.mark.parametrize("family", ["eps", "flow"])
-    @pytest.mark.parametrize("way", [ranged, scheduled], ids=["ranged", "scheduled"])
-    @pytest.mark.parametrize("span", [(0.0, 0.5), (0.5, 1.0), (0.25, 0.75)], ids=str)
+    @pytest.mark.parametrize(
+        ("family", "way", "span"),
+        [
+            ("eps", ranged, (0.0, 0.5)),
+            ("eps", scheduled, (0.5, 1.0)),
+            ("flow", ranged, (0.25, 0.75)),
+            ("flow", scheduled, (0.0, 0.5)),
+        ],
+    )
     def test_under_the_hosts_sampler(self, span, way, family, run_node, small, models):
         """A step from one level to 0 is the model's prediction there: of the background where the region is not."""
         model, background = models[family], small.conditioning(1)
@@ -344,6 +350,17 @@ class TestRegionsInTime:
         assert weights(ours, 0.6).keys() == {5}
         assert weights(ours, 0.6)[5][IN] == 1
         assert weights(ours, 0.1).keys() == {1}
+
+    def test_a_range_that_is_set_afterwards_holds_for_all_of_it(self, run_node, beside, weights):
+        """The host's node replaces ranges; a place is still not counted twice in it."""
+        region = ranged(beside(5), 0.0, 0.3)
+        ours = run_node(NODE, conditioning=beside(1), region=region, bboxes=BOX, **CANVAS)[0]
+        ours = run_node("ConditioningSetTimestepRange", conditioning=ours, start=0.0, end=0.6)[0]
+        for percent in (0.1, 0.4):
+            torch.testing.assert_close(sum(weights(ours, percent).values()), torch.ones(64, 192))
+        assert weights(ours, 0.1)[5][IN] == 1
+        assert weights(ours, 0.4)[1][IN] == 1
+        assert weights(ours, 0.8) == {}
 
     def test_default_conditioning_fills_it_in_time_too(self, run_node, small, models, ksampler):
         """After the region's end a run is that of the default alone; the host fills what others leave."""
