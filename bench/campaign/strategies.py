@@ -159,7 +159,7 @@ def _ksampler(model: Call, family: str, draw: st.DrawFn) -> Call:
         "scheduler": draw(st.sampled_from(("normal", "simple", "karras", "ddim_uniform"))),
         "positive": draw(sockets.conditionings()),
         "negative": draw(sockets.conditionings()),
-        "latent_image": draw(sockets.latents(FAMILIES[family])),
+        "latent_image": draw(sockets.latents(FAMILIES[family], whole=True)),
         "denoise": draw(st.sampled_from((1.0, 0.5))),
     }
     return Call("KSampler", inputs)
@@ -179,7 +179,7 @@ def _custom(sampler: Call, family: str, draw: st.DrawFn) -> Call:
         "guider": guider,
         "sampler": sampler,
         "sigmas": Call("BasicScheduler", {"model": model, **schedule}),
-        "latent_image": draw(sockets.latents(FAMILIES[family])),
+        "latent_image": draw(sockets.latents(FAMILIES[family], whole=True)),
     }
     return Call("SamplerCustomAdvanced", inputs)
 
