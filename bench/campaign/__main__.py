@@ -4,7 +4,7 @@ Each is run by the host's own validation and executor, and has to be a result or
 table.md and campaign.json. Stop it at any time: the same command goes on where it was.
 
     python -m bench.campaign --case SyncDiffusionPanoramaSampler/3/17     one of them again, with its input
-    python -m bench.campaign --packs ../ComfyUI-Some-Pack                 with that pack's samplers too
+    python -m bench.campaign --packs ../ComfyUI-Some-Pack                 with its samplers and model patches in between
 """
 
 from __future__ import annotations
@@ -86,10 +86,15 @@ def ground(base: Path, packs: list[Path]) -> Ground:
     scratch = base / "temp" / "bench"
     scratch.mkdir()
     host = InProcess(folder, scratch)
+    import nodes
+    from bench.campaign.ground import Ground
+    from bench.campaign.packs import note
+
+    before = set(nodes.NODE_CLASS_MAPPINGS)
     for pack in packs:
         host.load_pack(pack)
-    from bench.campaign.ground import Ground
-
+    if packs:
+        print("nodes of other packs:", note(before))
     return Ground(host.server)
 
 

@@ -66,7 +66,7 @@ def smallest(place: Place, fails: Callable[[Case], bool]) -> Case:
             return
         tried += 1
         if fails(case):
-            best = min(best, case, key=lambda each: len(repr(each)))
+            best = case
             raise _Wanted
 
     with contextlib.suppress(_Wanted, HypothesisException):  # the latter where the tries are used up

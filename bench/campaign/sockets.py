@@ -52,9 +52,11 @@ def images(draw: st.DrawFn, smallest: int = 32) -> Thing:
 
 
 @st.composite
-def mask_shapes(draw: st.DrawFn) -> tuple[int, ...]:
-    """[B, H, W], now and then without B, with a channel, or empty."""
+def mask_shapes(draw: st.DrawFn, whole: bool = False) -> tuple[int, ...]:
+    """[B, H, W], now and then without B, with a channel, or empty; whole: only what the host's own nodes make."""
     size = (draw(st.integers(1, 80)), draw(st.integers(1, 80)))
+    if whole:
+        return (usually(draw, st.just(1), st.sampled_from((2, 3))), *size)
     count = usually(draw, st.just(1), st.sampled_from((0, 2, 3)))
     return usually(draw, st.just((count, *size)), st.sampled_from((size, (count, 1, *size), (count, 0, 5), (7,))))
 
@@ -92,7 +94,7 @@ def latents(draw: st.DrawFn, family: Family, whole: bool = False) -> Thing:
     given["dtype"] = draw(dtypes())
     given["cell_px"] = usually(draw, st.just(cell), st.sampled_from((8, 1, 16, None)))
     if draw(st.integers(1, 8)) == 8:
-        given |= {"mask": draw(mask_shapes()), "mask_fill": draw(mask_fills())}
+        given |= {"mask": draw(mask_shapes(whole)), "mask_fill": draw(mask_fills())}
     return Thing("LATENT", given)
 
 
@@ -113,7 +115,7 @@ def conditionings(draw: st.DrawFn) -> Thing:
     given["entries"] = usually(draw, st.just(1), st.just(2))
     given["words"] = usually(draw, st.just(8), st.sampled_from((1, 13)))
     if draw(st.integers(1, 6)) == 6:
-        given |= {"mask": draw(mask_shapes()), "mask_fill": draw(mask_fills())}
+        given |= {"mask": draw(mask_shapes(whole=True)), "mask_fill": draw(mask_fills())}
     return Thing("CONDITIONING", given)
 
 

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from bench.campaign import sockets
 from bench.campaign.cases import Call, Case, Thing
 from bench.campaign.models import FAMILIES
+from bench.campaign.packs import FOREIGN, around
 from bench.campaign.widgets import inputs_of, is_widget, widget
 from syncdiffusion_core.views.windows import Positions
 
@@ -74,17 +75,25 @@ def tilers(draw: st.DrawFn, family: str) -> Call:
 
 @st.composite
 def models(draw: st.DrawFn, family: str) -> Thing | Call:
-    """A model, now and then with merged attention."""
+    """A model, now and then with merged attention, or a patch of another pack where one is loaded."""
     model = Thing("MODEL", {"name": family})
     merged = st.builds(lambda end: Call(MERGE, {"model": model, "end_percent": end}), st.sampled_from((0.5, 1.0, 0.0)))
-    return sockets.usually(draw, st.just(model), merged, 10)
+    made = sockets.usually(draw, st.just(model), merged, 10)
+    return _foreign(draw, "MODEL", made)
 
 
 @st.composite
 def host_samplers(draw: st.DrawFn) -> Call:
-    """A SAMPLER of the host."""
+    """A SAMPLER of the host, or of another pack where one is loaded."""
     names = st.sampled_from(("euler", "ddim", "dpmpp_2m", "euler_ancestral", "heun", "lcm", "dpmpp_sde", "uni_pc"))
-    return Call("KSamplerSelect", {"sampler_name": draw(names)})
+    return _foreign(draw, "SAMPLER", Call("KSamplerSelect", {"sampler_name": draw(names)}))
+
+
+def _foreign(draw: st.DrawFn, kind: str, made: Thing | Call) -> Thing | Call:
+    """Every other time a node of another pack around it."""
+    if not FOREIGN[kind] or draw(st.booleans()):
+        return made
+    return around(draw(st.sampled_from(FOREIGN[kind])), kind, made)
 
 
 def _thing(kind: str, **settings: object) -> Socket:
