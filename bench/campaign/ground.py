@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
+import comfy.model_management
 import execution
 
 import nodes
@@ -75,6 +76,7 @@ class Ground:
             return Ran(self._kept, failure, time.monotonic() - started)
         finally:
             self._made, self._kept = {}, ()
+            forget_dead()
 
     def _executed(self, graph: Graph) -> Failure | None:
         valid, error, wanted, node_errors = asyncio.run(execution.validate_prompt("campaign", graph, None))
@@ -88,6 +90,15 @@ class Ground:
 
 
 _FAILED = ("execution_error", "execution_interrupted")
+
+
+def forget_dead() -> None:
+    """Drop the host's entries of clones that ended with their graph while their model goes on, as in this world it does.
+
+    The host collects garbage at every run as long as there is one.
+    """
+    loaded = comfy.model_management.current_loaded_models
+    loaded[:] = [entry for entry in loaded if not entry.is_dead()]
 
 
 def _failure(kind: str, data: Mapping[str, Any]) -> Failure:

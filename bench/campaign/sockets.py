@@ -29,6 +29,12 @@ def fills(draw: st.DrawFn) -> str:
 
 
 @st.composite
+def mask_fills(draw: st.DrawFn) -> str:
+    """What a mask holds: numbers from 0 to 1, most of the time."""
+    return usually(draw, st.sampled_from(("noise", "ones")), fills(), 10)
+
+
+@st.composite
 def dtypes(draw: st.DrawFn) -> str:
     """Names of torch's types of numbers."""
     return usually(draw, st.just("float32"), st.sampled_from(DTYPES))
@@ -59,7 +65,7 @@ def masks(draw: st.DrawFn) -> Thing:
     loaded = Thing("MASK", {"shape": (1, 64, 64), "fill": "zeros"})
     if draw(st.integers(1, 16)) == 16:
         return loaded
-    return Thing("MASK", {"shape": draw(mask_shapes()), "fill": draw(fills()), "dtype": draw(dtypes())})
+    return Thing("MASK", {"shape": draw(mask_shapes()), "fill": draw(mask_fills()), "dtype": draw(dtypes())})
 
 
 @st.composite
@@ -78,7 +84,7 @@ def latents(draw: st.DrawFn, family: Family, empty: bool = True) -> Thing:
     given["dtype"] = draw(dtypes())
     given["cell_px"] = usually(draw, st.just(cell), st.sampled_from((8, 1, 16, None)))
     if draw(st.integers(1, 8)) == 8:
-        given |= {"mask": draw(mask_shapes()), "mask_fill": draw(fills())}
+        given |= {"mask": draw(mask_shapes()), "mask_fill": draw(mask_fills())}
     return Thing("LATENT", given)
 
 
@@ -100,14 +106,14 @@ def conditionings(draw: st.DrawFn) -> Thing:
     given["entries"] = usually(draw, st.just(1), st.just(2))
     given["words"] = usually(draw, st.just(8), st.sampled_from((1, 13)))
     if draw(st.integers(1, 6)) == 6:
-        given |= {"mask": draw(mask_shapes()), "mask_fill": draw(fills())}
+        given |= {"mask": draw(mask_shapes()), "mask_fill": draw(mask_fills())}
     return Thing("CONDITIONING", given)
 
 
 @st.composite
 def boxes(draw: st.DrawFn) -> Thing:
     """BOUNDING_BOX in the host's three forms, and in forms that detectors and hands make of it."""
-    usual, odd_number = st.integers(0, 200), st.one_of(st.integers(-50, 20000), st.floats(0, 200))
+    usual, odd_number = st.integers(8, 200), st.one_of(st.integers(-50, 20000), st.floats(0, 200), st.just(0))
     keys = ("x", "y", "width", "height")
 
     def box() -> dict:
@@ -125,11 +131,14 @@ def boxes(draw: st.DrawFn) -> Thing:
 
     forms = {
         "one": lambda: box(),
-        "several": lambda: [box() for _ in range(draw(st.integers(0, 3)))],
-        "frames": lambda: [[box() for _ in range(draw(st.integers(0, 2)))] for _ in range(draw(st.integers(0, 2)))],
+        "several": lambda: [box() for _ in range(draw(st.integers(1, 3)))],
+        "frames": lambda: [[box() for _ in range(draw(st.integers(1, 2)))] for _ in range(draw(st.integers(1, 2)))],
+        "none": lambda: [],
+        "an empty frame": lambda: [[box()], []],
         "tuple": lambda: [(1, 2, 30, 40)],
     }
-    form = usually(draw, st.sampled_from(("one", "several", "frames")), st.just("tuple"), 25)
+    odd_forms = ("none", "an empty frame", "tuple")
+    form = usually(draw, st.sampled_from(("one", "several", "frames")), st.sampled_from(odd_forms), 20)
     return Thing("BOUNDING_BOX", {"boxes": forms[form]()})
 
 

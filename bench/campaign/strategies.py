@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
+from comfy_api.latest import io
 from hypothesis import strategies as st
 
 from bench.campaign import sockets
@@ -21,6 +22,19 @@ COHERENCE, COMPARE = "SyncDiffusionCoherence", "SyncDiffusionCompare"
 REGION, LINES, DECODE = "SyncDiffusionRegionPrompts", "SyncDiffusionWindowPrompts", "SyncDiffusionPanoramaDecode"
 WINDOWS_PX = (64, 64, 32, 48, 96, 40)
 STRIDES_PX = (32, 64, 16, 24, 40)
+COMPATIBLE: Mapping[tuple[str, str], tuple] = {
+    (PANORAMA, "algorithm"): ("automatic", "host sampler"),
+    (SAMPLER, "algorithm"): ("automatic", "host sampler"),
+    (PANORAMA, "start_at_step"): (0, 1),
+    (PANORAMA, "end_at_step"): (10000, 2),
+    (GUIDANCE, "anchor"): ("centre window", "mean of all windows"),
+    (GUIDANCE, "start_percent"): (0.0,),
+    (SAVINGS, "shrink"): (1, 2),
+    (SPECTRUM, "name"): ("", "kept"),
+    (REGION, "width"): (512, 256),
+    (REGION, "height"): (512, 300),
+}
+"""Values that most others of the same node allow."""
 Socket = Callable[[st.DrawFn, str], object]
 """(draw, family of the case's model) -> what is connected."""
 
@@ -35,8 +49,15 @@ def calls(draw: st.DrawFn, node: str, family: str, **given: object) -> Call:
         elif each.optional and not is_widget(each) and draw(st.integers(1, 3)) > 1:
             continue
         else:
-            inputs[each.id] = draw(widget(each)) if is_widget(each) else SOCKETS[each.io_type](draw, family)
+            inputs[each.id] = _typed(draw, node, each) if is_widget(each) else SOCKETS[each.io_type](draw, family)
     return Call(node, inputs)
+
+
+def _typed(draw: st.DrawFn, node: str, given: io.Input) -> object:
+    """A widget's value: three times in four one that others go with, where most of its range is refused otherwise."""
+    if (node, given.id) not in COMPATIBLE:
+        return draw(widget(given))
+    return sockets.usually(draw, st.sampled_from(COMPATIBLE[node, given.id]), widget(given), 4)
 
 
 @st.composite

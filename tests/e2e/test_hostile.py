@@ -163,7 +163,7 @@ def test_hostile_prompts_are_answered_and_change_nothing(comfy_server, good):
     comfy_server.client.request("/interrupt", {})
     wait_until_idle(comfy_server)
     assert queued
-    assert refused > queued
+    assert refused > 20
     comfy_server.client.request("/free", {"unload_models": True, "free_memory": True})
     assert picture(comfy_server, good, 1) == first
     assert files(comfy_server) - known == set(), "a file was written"
