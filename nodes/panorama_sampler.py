@@ -19,6 +19,8 @@ from .host.sampler import make_sampler
 from .sockets import CATEGORY, Guidance, Windows
 
 LAST_STEP = 10000
+LARGEST_SEED = 0xFFFFFFFFFFFFFFFE
+"""Samplers of the host that add noise draw it from the seed after it, which has to be one of 64 bits too."""
 
 
 class PanoramaSampler(io.ComfyNode):
@@ -151,7 +153,7 @@ def _inputs() -> list[io.Input]:
             "seed",
             default=0,
             min=0,
-            max=0xFFFFFFFFFFFFFFFF,
+            max=LARGEST_SEED,
             control_after_generate=True,
             tooltip="Seed of the canvas's noise: the same seed gives the same panorama.",
         ),

@@ -36,7 +36,7 @@ class WindowBatches:
         remedy: str = ALONE,
     ) -> None:
         if size < 1:
-            raise ValueError(f"windows per batch must be at least 1, got {size}")
+            raise ValueError(f"windows per batch must be at least 1, got {size}; 1 is window by window")
         self.size = size
         self._is_out_of_memory, self._on_shrink = is_out_of_memory, on_shrink
         self._smallest, self._remedy = smallest, remedy

@@ -44,10 +44,11 @@ class GuidanceSchedule:
             raise ValueError(f"decay must be above 0 and at most 1, got {self.decay}; .95 is the paper's")
         if not 0 <= self.start <= self.end <= 1:
             raise ValueError(
-                f"guidance must start and end within 0 and 1 in that order, got {self.start} and {self.end}"
+                f"guidance must start and end within 0 and 1 in that order, got {self.start} and {self.end}; lower "
+                "start_percent or raise end_percent"
             )
         if self.every < 1:
-            raise ValueError(f"guide every n-th step needs n of at least 1, got {self.every}")
+            raise ValueError(f"guide every n-th step needs n of at least 1, got {self.every}; 1 guides every step")
 
     def weights(self, percents: Sequence[float], first: int = 0, total: int | None = None) -> list[float]:
         """The weight of each step, 0 where the step is not guided.
@@ -81,7 +82,9 @@ class GuidanceSchedule:
 def concentrate(weights: Sequence[float], part: float) -> list[float]:
     """The first ``part`` of the guided steps, in (0, 1], with the weight of all: their sum stays."""
     if not 0 < part <= 1:
-        raise ValueError(f"the part of the guided steps that is kept must be above 0 and at most 1, got {part}")
+        raise ValueError(
+            f"the part of the guided steps that is kept must be above 0 and at most 1, got {part}; 1 keeps them all"
+        )
     guided = [k for k, weight in enumerate(weights) if weight]
     kept = set(guided[: math.ceil(part * len(guided) - 1e-9)])
     if not kept:

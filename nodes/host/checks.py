@@ -1,6 +1,7 @@
 """What is wrong with a run, said before any model is loaded."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import replace
 
 import torch
@@ -42,6 +43,15 @@ def _check_format(samples: torch.Tensor, latent_format: object) -> None:
         raise ValueError(
             f"latent_image: it has {samples.shape[2]} frames in time and the model makes single pictures; give a "
             "latent of pictures, such as one from Empty Latent Image"
+        )
+
+
+def check_canvas(shape: Sequence[int], latent_format: object) -> None:
+    """Raise ValueError for a canvas [N, C, …, H, W] that a stock sampler passes on, and that has no windows."""
+    if len(shape) not in (4, 5) or 0 in shape or shape[1] != latent_format.latent_channels:
+        raise ValueError(
+            f"latent_image: Apply Windows expected [N, {latent_format.latent_channels}, H, W] or the same with frames, "
+            f"not empty, got shape {tuple(shape)}; connect a latent image of this model"
         )
 
 

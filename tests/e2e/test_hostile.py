@@ -11,6 +11,7 @@ import urllib.error
 import urllib.request
 
 import pytest
+from PIL import Image
 
 CHANGES = 240
 RUN = 30
@@ -122,14 +123,15 @@ def wait_until_idle(server) -> None:
 
 
 def picture(server, graph: dict, seed: int) -> list[bytes]:
-    """Files that the good prompt writes."""
+    """Pixels that the good prompt paints; the seed names the files, so that the server does not answer from a cache."""
     graph = copy.deepcopy(graph)
     for node in graph.values():
         if node["class_type"] == "SaveImage":
             node["inputs"]["filename_prefix"] = f"hostile_{seed}"
     outputs, _ = server.run(graph)
     saved = [image for each in outputs.values() for image in each.get("images", ()) if image["type"] == "output"]
-    return [(server.output / image["subfolder"] / image["filename"]).read_bytes() for image in saved]
+    paths = [server.output / image["subfolder"] / image["filename"] for image in saved]
+    return [Image.open(path).convert("RGB").tobytes() for path in paths]
 
 
 def files(server) -> set:

@@ -91,7 +91,7 @@ def same(one, other):
 
 
 def agrees(ours, stock):
-    """Both calls give the same picture, or ours refuses in a sentence."""
+    """Both calls give the same picture, or ours refuses in a sentence; nothing is asked where the host fails."""
     result, words = said(ours)
     if words is None:
         same(result, stock())
