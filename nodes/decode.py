@@ -65,7 +65,12 @@ class PanoramaDecode(io.ComfyNode):
 
 
 def _check_frames(vae, cells: torch.Tensor) -> None:
-    """The host would decode the first of them and drop the others."""
+    """Of frames the host's VAEs of pictures would drop all but the first; those of frames fail without them."""
+    if cells.ndim == 4 and vae.latent_dim == 3:
+        raise ValueError(
+            f"samples: it holds single pictures, shape {tuple(cells.shape)}, and this VAE decodes frames in time; "
+            "connect the VAE of the model that made it"
+        )
     if cells.ndim == 5 and cells.shape[2] > 1 and vae.latent_dim == 2:
         raise ValueError(
             f"samples: it has {cells.shape[2]} frames in time and this VAE decodes single pictures; connect the VAE of "

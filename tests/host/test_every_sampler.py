@@ -34,12 +34,15 @@ IDS = [name or node for node, name in SAMPLERS]
 
 
 @pytest.fixture
-def sampler_of(run_node):
-    """sampler_of((node, name)) -> SAMPLER, its widgets as they come."""
+def sampler_of(run_node, models, host):
+    """sampler_of((node, name)) -> SAMPLER, its widgets as they come; some ask for the model, too."""
 
     def make(which):
         node, name = which
-        return run_node(node, **({} if name is None else {"sampler_name": name}))[0]
+        declared = host.mappings[node].INPUT_TYPES().get("required", {})
+        given = {"MODEL": models["eps"], "BOOLEAN": False}  # without a default, the interface leaves a box empty
+        given = {key: given[spec[0]] for key, spec in declared.items() if spec[0] in given and "default" not in spec[1]}
+        return run_node(node, **given, **({} if name is None else {"sampler_name": name}))[0]
 
     return make
 
