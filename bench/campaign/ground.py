@@ -93,7 +93,7 @@ _FAILED = ("execution_error", "execution_interrupted")
 
 
 def forget_dead() -> None:
-    """Drop the host's entries of clones that ended with their graph while their model goes on, as in this world it does.
+    """Drop the host's entries of clones that ended with their graph while their model goes on, as it does here.
 
     The host collects garbage at every run as long as there is one.
     """
