@@ -43,8 +43,8 @@ class Anchor:
         count = len(views)
         if not -count <= self.index < count:
             raise ValueError(
-                f"anchor_index must be between 0 and {count - 1} (there are {count} windows), got {self.index}; choose "
-                f"one of these, or the anchor '{AnchorKind.CENTRE.value}'"
+                f"anchor_index must be between 0 and {count - 1} (there are {count} windows), got {self.index}; "
+                f"negative numbers count from the end, down to -{count}"
             )
         return self.index % count
 

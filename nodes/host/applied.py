@@ -8,7 +8,7 @@ from torch import Tensor
 
 from ...syncdiffusion_core.views.windows import WindowLayout
 from .below import WindowsBelow
-from .checks import check_canvas
+from .checks import check_shape
 from .conditioning import encode_for_windows, entries_of, models_and_conds
 from .layout import Views, layout_remarks, make_slicer, resolve_windows
 from .memory import WindowMemory, rows_reserving, say_memory, window_batches, window_memory
@@ -50,7 +50,7 @@ class _Applied:
 
     def prepare_sampling(self, executor, patcher, noise_shape, *args, **kwargs):
         """Reserve memory for one batch of windows instead of the canvas."""
-        check_canvas(noise_shape, self._inner_model.latent_format)
+        check_shape(noise_shape, self._inner_model.latent_format)
         grid = self._grid(noise_shape[-2:])
         row_shape = (*noise_shape[1:-2], *grid.every.window)
         memory = window_memory(patcher, row_shape, noise_shape[0], grid.largest, self._per_batch)

@@ -46,12 +46,13 @@ def _check_format(samples: torch.Tensor, latent_format: object) -> None:
         )
 
 
-def check_canvas(shape: Sequence[int], latent_format: object) -> None:
-    """Raise ValueError for a canvas [N, C, …, H, W] that a stock sampler passes on, and that has no windows."""
-    if len(shape) not in (4, 5) or 0 in shape or shape[1] != latent_format.latent_channels:
+def check_shape(shape: Sequence[int], latent_format: object) -> None:
+    """Raise ValueError for a canvas that a stock sampler has passed on and that is no latent of the model's."""
+    channels, frames = latent_format.latent_channels, latent_format.latent_dimensions == 3
+    if len(shape) != 4 + frames or 0 in shape or shape[1] != channels:
         raise ValueError(
-            f"latent_image: Apply Windows expected [N, {latent_format.latent_channels}, H, W] or the same with frames, "
-            f"not empty, got shape {tuple(shape)}; connect a latent image of this model"
+            f"latent_image: the model's are [N, {channels}, {'frames, ' * frames}H, W] and not empty, got shape "
+            f"{tuple(shape)}; connect a latent image of this model, such as one from an Empty Latent node of its kind"
         )
 
 

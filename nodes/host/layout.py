@@ -73,7 +73,8 @@ def own_size(inner_model: object) -> int | None:
 
 def make_slicer(layout: WindowLayout, windows: Windows, inner_model: object, seed: int | None) -> Slicer:
     """What cuts a run's conditioning to these windows."""
-    return Slicer(windows, seed, make_places(layout, windows, inner_model, patch_size(inner_model)))
+    patch = patch_size(inner_model)
+    return Slicer(windows, seed, make_places(layout, windows, inner_model, patch), patch)
 
 
 def patch_size(inner_model: object) -> int:

@@ -35,11 +35,15 @@ Parts = tuple  # what has to be the same for all rows of one model call: areas a
 class Slicer:
     """Cuts conditioning for one run; it keeps the ControlNets of each batch of windows and the noise of backdrops.
 
-    seed: of the run. whereabouts: None where the model is not told the windows' places.
+    seed: of the run. whereabouts: None where the model is not told the windows' places. patch: cells along the side of
+    one of the model's patches.
     """
 
-    def __init__(self, windows: Windows, seed: int | None = None, whereabouts: Places | None = None) -> None:
+    def __init__(
+        self, windows: Windows, seed: int | None = None, whereabouts: Places | None = None, patch: int = 1
+    ) -> None:
         self._windows, self._hints, self._whereabouts = windows, HintSlices(windows), whereabouts
+        self._patch = patch
         self._bootstrapping = Bootstrapping(windows, seed)
         self._checked = len(windows) == 1
         self._shown: dict[int, tuple[Tensor, dict[int, bool]]] = {}
@@ -192,6 +196,12 @@ class Slicer:
         dims = len(area) // 2
         sizes, offsets = area[:dims], area[dims:]
         parts = self._inside((*sizes[-2:], *offsets[-2:]), view)
+        least = min((side for part in parts for side in part[:2]), default=self._patch)
+        if -least % self._patch > least:
+            raise ValueError(
+                f"conditioning: an area reaches {least} latent cells into a window, of which this model's patches have "
+                f"{self._patch}; use Conditioning (Set Mask) instead, or an area that ends with the windows"
+            )
         return tuple((*sizes[:-2], h, w, *offsets[:-2], top, left) for h, w, top, left in parts)
 
     def _boxes(self, cond: Cond, view: int) -> tuple | None:
