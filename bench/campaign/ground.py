@@ -34,6 +34,7 @@ class Failure:
     """What a user would be told. kind: the exception's class, REFUSED or INTERRUPTED. node: the class that raised.
 
     place: file and line of the frame that raised, empty where nothing ran. rule: the host's name for a refusal.
+    files: of all frames between the node and that one.
     """
 
     node: str
@@ -41,6 +42,7 @@ class Failure:
     message: str
     place: str = ""
     rule: str = ""
+    files: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -104,8 +106,9 @@ def forget_dead() -> None:
 def _failure(kind: str, data: Mapping[str, Any]) -> Failure:
     if kind == "execution_interrupted":
         return Failure(data["node_type"], INTERRUPTED, "")
-    place = data["traceback"][-1].strip().splitlines()[0] if data["traceback"] else ""
-    return Failure(data["node_type"], data["exception_type"], data["exception_message"].strip(), place)
+    files = tuple(frame.strip().splitlines()[0] for frame in data["traceback"])
+    place = files[-1] if files else ""
+    return Failure(data["node_type"], data["exception_type"], data["exception_message"].strip(), place, files=files)
 
 
 def _refusal(graph: Graph, error: Mapping[str, Any] | None, node_errors: Mapping[str, Any]) -> Failure:

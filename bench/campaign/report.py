@@ -10,7 +10,20 @@ from bench.campaign.strategies import SHARES
 from bench.campaign.verdicts import Verdict
 from bench.tables import head, line
 
-HEADINGS = ("node", "cases", "results", "clear errors", "unclear errors", "NaN", "changed bits", "left behind", "s")
+HEADINGS = (
+    "node",
+    "cases",
+    "results",
+    "clear errors",
+    "host's own",
+    "unclear errors",
+    "NaN",
+    "changed bits",
+    "left behind",
+    "s",
+)
+
+HOSTS_OWN = "Host's own: raised by a node of ComfyUI before anything of this pack was asked."
 
 
 @dataclass(frozen=True)
@@ -33,6 +46,7 @@ class Figures:
     cases: int
     results: int
     clear: int
+    host: int
     unclear: int
     nan: int
     changed: int
@@ -41,7 +55,7 @@ class Figures:
 
     def cells(self) -> list[str]:
         """Of its row."""
-        numbers = (self.cases, self.results, self.clear, self.unclear, self.nan, self.changed, self.left)
+        numbers = (self.cases, self.results, self.clear, self.host, self.unclear, self.nan, self.changed, self.left)
         return [self.node, *(f"{number:,}" for number in numbers), f"{self.seconds:,.0f}"]
 
 
@@ -59,7 +73,7 @@ def _figures(node: str, rows: Sequence[Mapping]) -> Figures:
     return Figures(
         node,
         total("cases"),
-        *(total(verdict.value) for verdict in (Verdict.RESULT, Verdict.CLEAR, Verdict.UNCLEAR)),
+        *(total(verdict.value) for verdict in (Verdict.RESULT, Verdict.CLEAR, Verdict.HOST, Verdict.UNCLEAR)),
         nan=sum(len(row["nan"]) for row in rows),
         changed=sum("bits" in row["changed"] for row in rows),
         left=sum(bool(row["changed"].keys() - {"bits"}) for row in rows),
@@ -81,6 +95,7 @@ def unclear_of(rows: Sequence[Mapping], seed: int) -> list[Found]:
 def table(figures: Sequence[Figures], found: Sequence[Found], words: str) -> str:
     """Markdown: the figures, then every unclear error with its small case."""
     lines = [words, "", *head(HEADINGS), *(line(each.cells()) for each in figures)]
+    lines += ["", HOSTS_OWN]
     lines += ["", f"Unclear errors: {sum(each.count for each in found)}, of {len(found)} kinds."]
     for each in found:
         lines += ["", f"**{each.count} x** {each.signature} ({each.place})"]

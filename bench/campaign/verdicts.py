@@ -19,6 +19,7 @@ from bench.campaign.things import is_finite
 from bench.campaign.widgets import inputs_of
 
 PACK_ROOT = Path(__file__).resolve().parents[2]
+PACK_NODES = (*SHARES, DEMO)
 LEAST = 30
 """Characters of a sentence."""
 RULE_AND_REMEDY = re.compile(r"; \S.{9}")
@@ -35,13 +36,16 @@ class Verdict(str, Enum):
     RESULT = "result"
     CLEAR = "clear error"
     UNCLEAR = "unclear error"
+    HOST = "host's own"
 
 
 def verdict_of(failure: Failure | None) -> Verdict:
-    """See is_clear."""
+    """See is_clear. The host's own are errors of its nodes that were raised outside of anything of the pack."""
     if failure is None:
         return Verdict.RESULT
-    return Verdict.CLEAR if is_clear(failure) else Verdict.UNCLEAR
+    if is_clear(failure):
+        return Verdict.CLEAR
+    return Verdict.UNCLEAR if failure.node in PACK_NODES or not failure.files or passes_us(failure) else Verdict.HOST
 
 
 def is_clear(failure: Failure) -> bool:
@@ -74,14 +78,23 @@ def names_input(message: str) -> bool:
 @cache
 def _names() -> frozenset[str]:
     """Ids of the pack's inputs, also with spaces and in the singular."""
-    ids = {each.id for node in (*SHARES, DEMO) for each in inputs_of(node)}
+    ids = {each.id for node in PACK_NODES for each in inputs_of(node)}
     spoken = {name.replace("_", " ") for name in ids}
     return frozenset(ids | spoken | {name.removesuffix("s") for name in spoken} | {"box"})
 
 
 def is_ours(failure: Failure) -> bool:
     """Whether the pack itself raised it."""
-    return any(f"{PACK_ROOT}/{folder}/" in failure.place for folder in ("nodes", "syncdiffusion_core", "demo"))
+    return _in_pack(failure.place)
+
+
+def passes_us(failure: Failure) -> bool:
+    """Whether code of the pack was running when it was raised, so that it could have said something."""
+    return any(map(_in_pack, failure.files))
+
+
+def _in_pack(frame: str) -> bool:
+    return any(f"{PACK_ROOT}/{folder}/" in frame for folder in ("nodes", "syncdiffusion_core", "demo"))
 
 
 def signature(failure: Failure) -> str:

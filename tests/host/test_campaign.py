@@ -159,6 +159,16 @@ class TestClear:
     def test_of(self, kind, message, place, rule, clear, ground):
         assert is_clear(Failure(TILER, kind, message, place, rule)) == clear
 
+    def test_what_the_host_raises_before_us_is_its_own(self, ground):
+        """And what it raises within us, or for one of our nodes, is not."""
+        hosts = 'File "/host/comfy/samplers.py", line 1, in g'
+        for node, files, verdict in (
+            ("KSampler", (hosts,), Verdict.HOST),
+            ("KSampler", (hosts, self.OURS, hosts), Verdict.UNCLEAR),
+            (TILER, (hosts,), Verdict.UNCLEAR),
+        ):
+            assert verdict_of(Failure(node, "RuntimeError", "size mismatch", hosts, files=files)) is verdict
+
     def test_numbers_make_no_other_error(self):
         first, second = (Failure(TILER, "ValueError", f"stride: got {k}; take 8") for k in (3, 7.5))
         assert signature(first) == signature(second)
@@ -184,9 +194,9 @@ class TestCampaign:
         figures = report.figures_of(rows)
         total = figures[-1]
         assert (total.node, total.cases) == ("all", 12)
-        assert total.results + total.clear + total.unclear == 12
+        assert total.results + total.clear + total.host + total.unclear == 12
         text = report.table(figures, report.unclear_of(rows, 5), "words")
-        assert f"| {SAVINGS} | 6 | 6 | 0 | 0 | 0 | 0 | 0 |" in text
+        assert f"| {SAVINGS} | 6 | 6 | 0 | 0 | 0 | 0 | 0 | 0 |" in text
         json.dumps(report.as_json(figures, []))
 
     def test_unclear_errors_are_listed_once_with_their_place(self):
