@@ -87,7 +87,7 @@ class _Applied:
         """What one run over a canvas x [N, C, …, H, W] keeps."""
         grid, n = self._grid(x.shape[-2:]), x.shape[0]
         slicer = make_slicer(self._layout, grid.every, self._inner_model, seed)
-        per_batch = windows_per_batch(self._per_batch, grid.every, model_options, list(conds.values()), n)
+        per_batch = windows_per_batch(self._per_batch, grid.every, patcher, model_options, list(conds.values()), n)
         memory = window_memory(patcher, (*x.shape[1:-2], *grid.every.window), n, grid.largest, per_batch)
         batches = window_batches(memory.windows, memory.halves, slicer.forget)
         parts = any(entry.get("area") is not None for entry in entries_of(conds))

@@ -48,6 +48,17 @@ def check_state(x: Tensor) -> None:
         )
 
 
+def check_result(result: object, x: Tensor) -> None:
+    """Raise ValueError for what a sampler gives back if it is no picture of the shape of x, which it was given."""
+    if not isinstance(result, Tensor) or result.shape != x.shape:
+        found = tuple(result.shape) if isinstance(result, Tensor) else type(result).__name__
+        raise ValueError(
+            f"sampler: it was given a latent of {tuple(x.shape)} and gives back {found}; choose a sampler that keeps "
+            "the picture's size and number"
+        )
+    check_state(result)
+
+
 class Told:
     """A sampler's callback that passes on what it is told, after a look at it. on_step: called first."""
 

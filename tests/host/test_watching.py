@@ -89,6 +89,25 @@ class TestSizes:
         with pytest.raises(ValueError, match=r"sampler: it asks the model about a picture of (4 x 12|16 x 48) latent"):
             self.run(run_node, sampler, models["eps"], prompts, small)
 
+    @pytest.mark.parametrize(
+        ("change", "words"),
+        [
+            (lambda x: F.interpolate(x, scale_factor=2), r"gives back \(1, 4, 16, 48\)"),
+            (lambda x: torch.cat([x, x]), r"gives back \(2, 4, 8, 24\)"),
+            (lambda x: x[:, :3], r"gives back \(1, 3, 8, 24\)"),
+            (lambda x: (x, x), "gives back tuple"),
+            (lambda x: None, "gives back NoneType"),
+        ],
+    )
+    def test_a_sampler_that_gives_back_something_else(self, change, words, run_node, windows, models, prompts, small):
+        def ends(model, x, sigmas, **kwargs):
+            return change(comfy.k_diffusion.sampling.sample_euler(model, x, sigmas, **kwargs))
+
+        inner = comfy.samplers.KSAMPLER(ends)
+        sampler = run_node("SyncDiffusionSampler", windows=windows(64, 32), sampler=inner)[0]
+        with pytest.raises(ValueError, match=words):
+            self.run(run_node, sampler, models["eps"], prompts, small)
+
     @pytest.mark.parametrize("name", ["smea", "larger"])
     def test_under_apply_windows_too(self, name, run_node, windows, models, prompts, small):
         applied = run_node("SyncDiffusionApplyWindows", model=models["eps"], windows=windows(64, 32))[0]
