@@ -56,8 +56,7 @@ class Run:
         self.forget = None if self.slicer is None else self.slicer.forget
         self.batches = window_batches(self.memory.windows, self.memory.halves, self.forget)
         self.denoise_mask = extra_args.get("denoise_mask")
-        parts = any(entry.get("area") is not None for entry in entries_of(self.guider.conds))
-        below = WindowsBelow(self.grid, self.steps.of, self.batches, self.slicer, parts)
+        below = WindowsBelow(self.grid, self.steps.of, self.batches, self.slicer)
         self.options = with_windows_below(given, below)
         # A sampler may add to the lists of its options: what is known of the run's stays as it is.
         self.extra_args = {**extra_args, "model_options": comfy.model_patcher.create_model_options_clone(self.options)}
