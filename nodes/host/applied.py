@@ -3,18 +3,19 @@
 from typing import NamedTuple
 
 import torch
-from comfy.patcher_extension import WrappersMP, add_wrapper_with_key
+from comfy.patcher_extension import WrappersMP
 from torch import Tensor
 
 from ...syncdiffusion_core.views.windows import WindowLayout
 from .below import WindowsBelow
 from .checks import check_shape
-from .conditioning import encode_for_windows, entries_of, models_and_conds
+from .conditioning import encode_for_windows, models_and_conds
 from .layout import Views, layout_remarks, make_slicer, resolve_windows
 from .memory import WindowMemory, rows_reserving, say_memory, window_batches, window_memory
 from .patches import windows_per_batch
 from .progress import warn
 from .tags import KEY
+from .watching import shown_windows
 from .windowed import Steps
 
 RUN = "syncdiffusion_run"
@@ -67,9 +68,9 @@ class _Applied:
         options = extra_args["model_options"]
         run = self._run(guider.model_patcher, options, guider.conds, noise, Steps(sigmas.tolist()), seed)
         options["transformer_options"][RUN] = run
-        add_wrapper_with_key(WrappersMP.APPLY_MODEL, KEY, run.below.apply_model, options, is_model_options=True)
         say_memory(run.memory)
-        return executor(guider, sigmas, extra_args, callback, noise, *args)
+        with shown_windows(guider, grid.every):
+            return executor(guider, sigmas, extra_args, callback, noise, *args)
 
     def calc_cond_batch(self, executor, model, conds, x_in: Tensor, timestep: Tensor, model_options: dict):
         """Predictions of the canvas [N, C, H, W], one for each condition, from its windows."""
@@ -87,11 +88,10 @@ class _Applied:
         """What one run over a canvas x [N, C, …, H, W] keeps."""
         grid, n = self._grid(x.shape[-2:]), x.shape[0]
         slicer = make_slicer(self._layout, grid.every, self._inner_model, seed)
-        per_batch = windows_per_batch(self._per_batch, grid.every, model_options, list(conds.values()), n)
+        per_batch = windows_per_batch(self._per_batch, grid.every, patcher, model_options, list(conds.values()), n)
         memory = window_memory(patcher, (*x.shape[1:-2], *grid.every.window), n, grid.largest, per_batch)
         batches = window_batches(memory.windows, memory.halves, slicer.forget)
-        parts = any(entry.get("area") is not None for entry in entries_of(conds))
-        return _Run(WindowsBelow(grid, steps.of, batches, slicer, parts), memory)
+        return _Run(WindowsBelow(grid, steps.of, batches, slicer), memory)
 
     def _grid(self, size: tuple[int, int]) -> Views:
         return resolve_windows(self._layout, self._inner_model, torch.empty(1, 1, *size, device="meta"))

@@ -20,33 +20,19 @@ from .layout import Views
 from .slicing import Slicer
 from .stateful import refuse_stateful_model
 from .tags import KEY, tagged
-from .watching import check_canvas, check_prediction, check_shown
+from .watching import check_canvas, check_prediction
 
 BELOW = "syncdiffusion_below"
 """Of the wrapper that a sampler's run adds to its own model options."""
 
 
 class WindowsBelow:
-    """The wrapper, for one run. step_of: noise level -> step; slicer: None for one window that needs no cutting.
-
-    parts: whether conditions with an area show the network parts of windows.
-    """
+    """The wrapper, for one run. step_of: noise level -> step; slicer: None for one window that needs no cutting."""
 
     def __init__(
-        self,
-        grid: Views,
-        step_of: Callable[[float], int],
-        batches: WindowBatches,
-        slicer: Slicer | None,
-        parts: bool,
+        self, grid: Views, step_of: Callable[[float], int], batches: WindowBatches, slicer: Slicer | None
     ) -> None:
         self._grid, self._step_of, self._batches, self._slicer = grid, step_of, batches, slicer
-        self._parts = parts
-
-    def apply_model(self, executor: Callable, x: Tensor, *args: object, **kwargs: object) -> Tensor:
-        """Around the host's function of that name: x [R, C, …, h, w] are windows."""
-        check_shown(x, self._grid.every, self._parts)
-        return executor(x, *args, **kwargs)
 
     def calc_cond_batch(
         self, execute: Callable, model: object, conds: list, x_in: Tensor, timestep: Tensor, model_options: dict
@@ -87,5 +73,4 @@ def with_windows_below(model_options: dict, below: WindowsBelow) -> dict:
     wrappers = options.setdefault("transformer_options", {}).setdefault("wrappers", {})
     others = wrappers.get(WrappersMP.CALC_COND_BATCH, {})
     wrappers[WrappersMP.CALC_COND_BATCH] = {BELOW: [below.calc_cond_batch], **others}
-    wrappers.setdefault(WrappersMP.APPLY_MODEL, {})[BELOW] = [below.apply_model]
     return options

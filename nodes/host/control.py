@@ -1,7 +1,5 @@
 """A ControlNet for each batch of windows: the artist's own, shown the windows' parts of its hint."""
 
-import copy
-
 import comfy.utils
 from comfy.controlnet import ControlBase
 from torch import Tensor
@@ -12,7 +10,7 @@ from .conditioning import entries_of
 from .gradients import Differentiable
 from .hint_latents import HintLatents, WindowVae
 from .patches import PICTURES
-from .rebinding import rebind, refuse_rest
+from .rebinding import rebind, refuse_rest, shallow
 from .tags import cut, image_scale
 
 SKIP_PATCH = "input_block_patch_after_skip"
@@ -60,9 +58,10 @@ class HintSlices:
             del self._batches[next(iter(self._batches))]
         before = set(copies)
         sliced = self._copied(copies, control, rows, shown)
+        twins = {id(twin) for _, twin in copies.values()}
         for key in copies.keys() - before:
             original, twin = copies[key]
-            refuse_rest(twin, original, "conditioning")
+            refuse_rest(twin, original, "conditioning", lambda part: _is_control(part) and id(part) not in twins)
         return sliced
 
     def forget(self) -> None:
@@ -76,11 +75,11 @@ class HintSlices:
             return copies[key][1]
 
         def swap(value: object) -> object:
-            return self._copied(copies, value, rows, shown) if isinstance(value, ControlBase) else value
+            return self._copied(copies, value, rows, shown) if _is_control(value) else value
 
         self._refuse_pictures(control)
-        # Not the host's copy(): that drops the chain, the timestep range and the model's sampling.
-        sliced = copy.copy(control)
+        # Not its own copy(): the host's drops the chain, the timestep range and the model's sampling.
+        sliced = shallow(control)
         copies[key] = control, sliced  # before the rest: controls may know each other
         rebind(sliced, control, swap)
         self._slice(sliced, control, rows, shown)
@@ -148,6 +147,11 @@ def keep_skips(model_options: dict) -> None:
     """
     patches = model_options["transformer_options"].setdefault("patches", {})
     patches[SKIP_PATCH] = [*patches.get(SKIP_PATCH, ()), lambda h, transformer_options: h.clone()]
+
+
+def _is_control(thing: object) -> bool:
+    """Whether it is one itself: a weak proxy of one says that it is."""
+    return issubclass(type(thing), ControlBase)
 
 
 def _cell_px(control: object) -> int:

@@ -16,6 +16,9 @@ from torch import Tensor, nn
 
 T = TypeVar("T")
 
+COMPILED = "torch_compile_kwargs"
+"""Where the host's compiling node notes on a model's options what it has done."""
+
 
 @contextmanager
 def outside_inference() -> Iterator[None]:
@@ -32,6 +35,12 @@ def normal_tensor(x: Tensor) -> Tensor:
 def has_backward(module: nn.Module) -> bool:
     """Whether every weight can be aliased: quantised weights (tensor subclasses) cannot."""
     return all(type(p) in (nn.Parameter, Tensor) for p in module.parameters())
+
+
+def is_compiled(patcher: object) -> bool:
+    """Whether a model is, by the host's node (a wrapper of the call), or by a pack that swapped modules for such."""
+    modules = patcher.model.modules()
+    return COMPILED in patcher.model_options or any(hasattr(module, "_orig_mod") for module in modules)
 
 
 def differentiable_call(module: nn.Module, call: Callable[..., T], *args: object, **kwargs: object) -> T:

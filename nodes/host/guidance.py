@@ -16,14 +16,11 @@ from ...syncdiffusion_core.schedule import GuidanceSchedule
 from ...syncdiffusion_core.spectrum import Spectrum, SpectrumSource
 from ...syncdiffusion_core.views.view_set import ViewSet
 from .forgetful import NotRepeated
-from .gradients import has_backward, normal_tensor, outside_inference
+from .gradients import has_backward, is_compiled, normal_tensor, outside_inference
 from .perceptual import PerceptualModel
 from .progress import say
 from .savings import PRESETS, Preset, Savings
 from .watching import GuidedSteps
-
-COMPILED = "torch_compile_kwargs"
-"""Where the host's compiling node notes on a model's options what it has done."""
 
 
 @dataclass(frozen=True)
@@ -113,7 +110,7 @@ def missing_backward(patcher: object) -> str | None:
     """Why a model has no backward pass here, None where nothing is known against it."""
     if not has_backward(patcher.model):
         return "its weights are quantised"
-    if _is_compiled(patcher):
+    if is_compiled(patcher):
         return "it is compiled"
     if patcher.get_additional_models_with_key("multigpu"):
         return "ComfyUI runs it on several GPUs (MultiGPU CFG Split), where it keeps no gradients"
@@ -127,9 +124,3 @@ def say_forward_only(reason: str) -> None:
     line = f"gradient: forward only, because the model has no backward pass here: {reason}"
     logging.warning("SyncDiffusion %s", line)
     say(line)
-
-
-def _is_compiled(patcher: object) -> bool:
-    """By the host's node (a wrapper of the call), or by a pack that swapped modules for compiled ones."""
-    modules = patcher.model.modules()
-    return COMPILED in patcher.model_options or any(hasattr(module, "_orig_mod") for module in modules)

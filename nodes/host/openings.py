@@ -52,7 +52,7 @@ class Openings:
             return 0
         if self._told == 0:
             return self._at(sigma)  # a sampler that tells nothing
-        if step != self._told or step == len(self._sigmas) or self._calls < calls:
+        if step != self._told or step >= len(self._sigmas) or self._calls < calls:
             return None
         if self._known:
             return step

@@ -3,10 +3,13 @@
 They are functions of any make, and cannot be cut as conditioning is. One that holds a picture of the whole canvas
 would show every window all of it, squeezed: ControlNets that are model patches (Qwen-Image, Z-Image, Anima, SUPIR,
 Uni3C) keep their image, adapters and attention couples their masks. One that holds a tensor for each sample of a batch
-(IPAdapter Batch) takes the first rows of a call for the first samples, which is so where a call holds one window.
+(IPAdapter Batch) takes the first rows of a call for the first samples, which is so where a call holds one window. It
+may hold it in any way, so that of several samples each patch of another pack is taken for one.
 """
 
+import re
 from collections.abc import Iterator
+from functools import partial
 
 from torch import Tensor
 
@@ -42,32 +45,45 @@ def refuse_pictures(model_options: dict, conds: Conds, windows: Windows) -> None
                 )
 
 
-def windows_per_batch(asked: int, windows: Windows, model_options: dict, conds: Conds, n_samples: int) -> int:
-    """Windows in a call by the user's wish, 0 for what fits; one, and said, where a patch knows samples by their rows.
+def windows_per_batch(
+    asked: int, windows: Windows, patcher: object, model_options: dict, conds: Conds, n_samples: int
+) -> int:
+    """Windows in a call by the user's wish, 0 for what fits; one, and said, where a patch may know samples by rows.
 
-    Raises ValueError where all windows have to be in one call.
+    Raises ValueError where a patch does, and all windows have to be in one call.
     """
-    patch = patch_by_sample(model_options, conds, n_samples) if len(windows) > 1 else None
-    if patch is None:
+    patches = [patch for patch in patches_of(model_options, conds) if not _of_host(patch)] if len(windows) > 1 else []
+    merged = merging_of(model_options.get("transformer_options", {})) is not None
+    if (patch := _by_sample(patches, n_samples)) is not None:
+        if merged:
+            raise ValueError(
+                f"model: the patch {patch} holds a tensor for each sample and needs one window a call, and {NODE} "
+                "needs all windows in one; remove one of the two"
+            )
+        say(f"one window a call: the patch {patch} holds a tensor for each sample, and knows them by their rows in it")
+        return 1
+    if n_samples == 1 or merged or len(windows) == 1:
         return asked
-    if merging_of(model_options.get("transformer_options", {})) is not None:
-        raise ValueError(
-            f"model: the patch {patch} holds a tensor for each sample and needs one window a call, and {NODE} needs "
-            "all windows in one; remove one of the two"
-        )
-    say(f"one window a call: the patch {patch} holds a tensor for each sample, and knows them by their rows in it")
-    return 1
+    if (patch := _foreign(patches, patcher, conds)) is not None:
+        say(f"one window a call: {patch}, of another pack, may know the samples of the batch by their rows in it")
+        return 1
+    return asked
 
 
-def patch_by_sample(model_options: dict, conds: Conds, n_samples: int) -> str | None:
-    """The name of a patch that tells the samples of a batch apart by the rows of a call, None where there is none.
+def _by_sample(patches: list, n_samples: int) -> str | None:
+    """The name of a patch that holds a tensor for each sample, None where none is seen to.
 
-    The host's own do not; what tensors they hold are of their last call.
+    The host's own are not asked: what tensors they hold are of their last call.
     """
-    for patch in patches_of(model_options, conds):
-        if not _of_host(patch) and any(_is_by_sample(value, n_samples) for _, value in reachable(patch)):
-            return title(patch)
-    return None
+    held = (p for p in patches if any(_is_by_sample(value, n_samples) for _, value in reachable(p)))
+    return next(map(title, held), None)
+
+
+def _foreign(patches: list, patcher: object, conds: Conds) -> str | None:
+    """The name of anything of another pack that takes part in a call, None where all is the host's."""
+    controls = (part for entries in conds for entry in entries or () for part in _chain(entry.get("control")))
+    others = (thing for thing in (*patcher.object_patches.values(), *controls) if not _of_host(thing))
+    return next(map(title, (*patches, *others)), None)
 
 
 def patches_of(model_options: dict, conds: Conds) -> Iterator[object]:
@@ -76,6 +92,7 @@ def patches_of(model_options: dict, conds: Conds) -> Iterator[object]:
     hooks = (getattr(entry.get("hooks"), "hooks", ()) for entries in conds for entry in entries or ())
     hooked = [hook.transformers_dict or {} for group in hooks for hook in group if hasattr(hook, "transformers_dict")]
     given = [_listed(model_options.get(name)) for name in FUNCTIONS]
+    given.append(_listed(options.get("optimized_attention_override")))
     for holder in (options, *hooked):
         given += [_listed(group) for kind in ("patches", "patches_replace") for group in holder.get(kind, {}).values()]
     given += [_listed(group) for by_key in options.get("wrappers", {}).values() for group in by_key.values()]
@@ -86,7 +103,17 @@ def patches_of(model_options: dict, conds: Conds) -> Iterator[object]:
 
 
 def _of_host(patch: object) -> bool:
-    return str(getattr(patch, "__module__", "")).split(".")[0] in ("comfy", "comfy_extras")
+    """Whether a patch is the host's own, or a compiled module; its nodes are modules named by their path."""
+    name = str(getattr(patch.func if isinstance(patch, partial) else patch, "__module__", ""))
+    folders = re.split(r"[./\\]", name)
+    return folders[0] in ("comfy", "torch") or ("comfy_extras" in folders and "custom_nodes" not in folders)
+
+
+def _chain(control: object) -> Iterator[object]:
+    """A ControlNet and those before it."""
+    while control is not None:
+        yield control
+        control = getattr(control, "previous_controlnet", None)
 
 
 def _listed(group: object) -> list:

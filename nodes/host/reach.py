@@ -4,6 +4,7 @@ Patches, wrappers and samplers are callables of any make. What decides how windo
 picture of the canvas, a tensor for each sample, another sampler, the host's model.
 """
 
+from collections import deque
 from collections.abc import Iterator
 from functools import partial
 from types import CellType, FunctionType, MethodType, ModuleType
@@ -27,19 +28,26 @@ def parts(thing: object) -> list[tuple[str, object]]:
         return []
     if isinstance(thing, dict):
         return [(str(key), value) for key, value in thing.items()]
-    if isinstance(thing, list | tuple | set | frozenset):
+    if isinstance(thing, list | tuple | set | frozenset | deque):
         return [("", value) for value in thing]
+    if isinstance(thing, super):
+        return [("", thing.__self__)]
     if isinstance(thing, MethodType):
         return [("", thing.__self__), ("", thing.__func__)]
     if isinstance(thing, partial):
         return [("", thing.func), *(("", value) for value in thing.args), *thing.keywords.items()]
     if isinstance(thing, FunctionType):
-        return [*_closure(thing), *(("", value) for value in thing.__defaults__ or ()), *vars(thing).items()]
+        defaults = [*(("", value) for value in thing.__defaults__ or ()), *(thing.__kwdefaults__ or {}).items()]
+        return [*_closure(thing), *defaults, *vars(thing).items()]
     if isinstance(thing, nn.Module):  # its weights are its own
         return [*thing._buffers.items(), *((k, v) for k, v in vars(thing).items() if not k.startswith("_"))]
-    slots = (name for cls in type(thing).__mro__ for name in _slots(cls))
-    held = [(name, getattr(thing, name)) for name in slots if hasattr(thing, name)]
-    return held + list(getattr(thing, "__dict__", {}).items())
+    return slots(thing) + list(getattr(thing, "__dict__", {}).items())
+
+
+def slots(thing: object) -> list[tuple[str, object]]:
+    """(name, value) of what an object holds beside its ``__dict__``."""
+    names = (name for cls in type(thing).__mro__ for name in _slots(cls) if name not in ("__dict__", "__weakref__"))
+    return [(name, getattr(thing, name)) for name in names if hasattr(thing, name)]
 
 
 def reachable(thing: object, depth: int = DEPTH, name: str = "") -> Iterator[tuple[str, object]]:

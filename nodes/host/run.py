@@ -1,5 +1,6 @@
 """One run of a sampler through windows: everything that its steps need, made once and dropped when it returns."""
 
+import comfy.model_patcher
 import comfy.samplers
 from torch import Tensor
 
@@ -45,7 +46,7 @@ class Run:
         self.process = host_process(self.inner_model.model_sampling)
         self._prepare_conditioning(x, given)
         conds = list(self.guider.conds.values())
-        per_batch = windows_per_batch(plan.windows_per_batch, self.windows, given, conds, x.shape[0])
+        per_batch = windows_per_batch(plan.windows_per_batch, self.windows, self.patcher, given, conds, x.shape[0])
         row_shape = (*x.shape[1:-2], *self.windows.window)
         self.memory = window_memory(self.patcher, row_shape, x.shape[0], self.grid.largest, per_batch, plan.guidance)
         say_memory(self.memory)
@@ -55,10 +56,10 @@ class Run:
         self.forget = None if self.slicer is None else self.slicer.forget
         self.batches = window_batches(self.memory.windows, self.memory.halves, self.forget)
         self.denoise_mask = extra_args.get("denoise_mask")
-        parts = any(entry.get("area") is not None for entry in entries_of(self.guider.conds))
-        below = WindowsBelow(self.grid, self.steps.of, self.batches, self.slicer, parts)
+        below = WindowsBelow(self.grid, self.steps.of, self.batches, self.slicer)
         self.options = with_windows_below(given, below)
-        self.extra_args = {**extra_args, "model_options": self.options}
+        # A sampler may add to the lists of its options: what is known of the run's stays as it is.
+        self.extra_args = {**extra_args, "model_options": comfy.model_patcher.create_model_options_clone(self.options)}
 
     @property
     def host_model(self) -> comfy.samplers.KSamplerX0Inpaint:

@@ -16,7 +16,7 @@ from .openings import Openings
 from .plan import Algorithm, Plan, is_euler, refuse_unmovable, refuse_without_noise
 from .previews import Previews
 from .run import Run
-from .watching import Told, check_state
+from .watching import Told, check_result, shown_windows
 from .windowed import Mover, WindowedGuider, WindowedModel
 from .wrapped import names_in
 
@@ -29,8 +29,9 @@ def make_sampler(plan: Plan) -> comfy.samplers.KSAMPLER:
         run = Run(plan, model, x, sigmas, extra_args or {})
         guidance = None if plan.algorithm is Algorithm.SEQUENTIAL else make_guidance(run, x)
         previews = Previews(callback)
-        result = _sampled(run, guidance, x, previews, disable)
-        check_state(result)
+        with shown_windows(run.guider, run.windows):
+            result = _sampled(run, guidance, x, previews, disable)
+        check_result(result, x)
         previews.finish()
         if guidance is not None and (line := guidance.left_out()):
             run.warn(line)

@@ -1,10 +1,13 @@
 """A run that checks itself: what should happen is known, and what happens else becomes a sentence."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from ...syncdiffusion_core.views.windows import Windows
+from .conditioning import entries_of, models_and_conds
+from .gradients import is_compiled
 
 PRECISION = "a model in half precision may need --force-upcast-attention or --fp32-unet"
 
@@ -26,8 +29,28 @@ def check_shown(x: Tensor, windows: Windows, parts: bool) -> None:
         return
     raise ValueError(
         f"model: it is shown {_size(x)} latent cells where windows have {windows.window[0]} x {windows.window[1]}, "
-        "because a node's function calls it with a picture of its own size; remove that node, or use it without windows"
+        "because a sampler or a node calls it past the windows; remove that node, or use it without windows"
     )
+
+
+@contextmanager
+def shown_windows(guider: object, windows: Windows) -> Iterator[None]:
+    """Within, a guider's networks refuse to be shown anything but windows, or an area's part of one, by anyone.
+
+    By a hook, as samplers may call a network past all options of the run. Compiled networks have none: they would be
+    compiled anew for it.
+    """
+    parts = any(entry.get("area") is not None for entry in entries_of(guider.conds))
+
+    def look(module: nn.Module, given: tuple) -> None:
+        if given and isinstance(given[0], Tensor) and given[0].ndim > 3:
+            check_shown(given[0], windows, parts)
+
+    with ExitStack() as hooks:
+        if not is_compiled(guider.model_patcher):
+            for model, _ in models_and_conds(guider):
+                hooks.callback(model.diffusion_model.register_forward_pre_hook(look).remove)
+        yield
 
 
 def check_prediction(x: Tensor, predictions: Iterable[Tensor], sigma: float) -> None:
@@ -46,6 +69,17 @@ def check_state(x: Tensor) -> None:
             "sampler: the picture holds NaN or infinite values, and began without; lower the guidance weight or set "
             f"its max_move to 0.1 if it is guided, lower cfg, or choose another sampler; {PRECISION}"
         )
+
+
+def check_result(result: object, x: Tensor) -> None:
+    """Raise ValueError for what a sampler gives back if it is no picture of the shape of x, which it was given."""
+    if not isinstance(result, Tensor) or result.shape != x.shape:
+        found = tuple(result.shape) if isinstance(result, Tensor) else type(result).__name__
+        raise ValueError(
+            f"sampler: it was given a latent of {tuple(x.shape)} and gives back {found}; choose a sampler that keeps "
+            "the picture's size and number"
+        )
+    check_state(result)
 
 
 class Told:

@@ -40,9 +40,31 @@ class WindowedGuider:
     def __getattr__(self, name: str) -> object:
         return getattr(self._guider, name)
 
-    def __call__(self, x: Tensor, sigma: Tensor, model_options: dict, seed: int | None = None) -> Tensor:
+    def __setattr__(self, name: str, value: object) -> None:
+        """What a sampler sets (its CFG of each step, say) is set on the guider that answers."""
+        object.__setattr__(self, name, value) if name.startswith("_") else setattr(self._guider, name, value)
+
+    @property
+    def model_options(self) -> dict:
+        """The run's, for samplers that call past this guider: there the canvas is seen through windows too."""
+        return self._known
+
+    def predict_noise(
+        self, x: Tensor, timestep: Tensor, model_options: dict | None = None, seed: int | None = None
+    ) -> Tensor:
+        """The guider's own, windows below CFG."""
+        return self._guider.predict_noise(x, timestep, model_options or self._known, seed)
+
+    def outer_predict_noise(
+        self, x: Tensor, timestep: Tensor, model_options: dict | None = None, seed: int | None = None
+    ) -> Tensor:
+        """The same with the wrappers around it."""
+        return self._guider.outer_predict_noise(x, timestep, model_options or self._known, seed)
+
+    def __call__(self, x: Tensor, sigma: Tensor, model_options: dict | None = None, seed: int | None = None) -> Tensor:
         """x [N, C, H, W], one sigma for all samples -> x0."""
         check_canvas(x, self._grid.every)
+        model_options = model_options or self._known
         if reads_more(model_options, self._known):
             return self._guider(x, sigma, model_options=model_options, seed=seed)
         denoiser, level = HostDenoiser(self._guider, model_options, seed, self._slicer), float(sigma.flatten()[0])
@@ -66,14 +88,21 @@ class WindowedModel:
     """
 
     def __init__(self, model: object, guider: WindowedGuider, known: dict, mover: "Mover | None") -> None:
-        self._model, self._known, self._mover = model, known, mover
-        self.inner_model = guider
+        self._model, self._guider, self._known, self._mover = model, guider, known, mover
         if is_hosts_own(model):
             self._model = copy.copy(model)
             self._model.inner_model = guider
 
     def __getattr__(self, name: str) -> object:
         return getattr(self._model, name)
+
+    def __setattr__(self, name: str, value: object) -> None:
+        object.__setattr__(self if name.startswith("_") else self._model, name, value)
+
+    @property
+    def inner_model(self) -> object:
+        """The guider with windows, or what a sampler has set in its place."""
+        return self._model.inner_model if is_hosts_own(self._model) else self._guider
 
     def __call__(self, x: Tensor, sigma: Tensor, *args: object, **kwargs: object) -> Tensor:
         x0 = None if self._mover is None else self._mover.move(x, float(sigma.flatten()[0]))

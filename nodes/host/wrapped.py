@@ -17,9 +17,12 @@ def is_hosts_own(model: object) -> bool:
 
 
 def host_model_of(model: object) -> comfy.samplers.KSamplerX0Inpaint | None:
-    """The host's model, or the one that a function around it calls; None where it cannot be seen."""
-    known = comfy.samplers.KSamplerX0Inpaint
-    return next((value for _, value in reachable(model) if isinstance(value, known)), None)
+    """The host's model, or the one that what is around it calls; None where it cannot be seen.
+
+    A class of a pack's own that is derived from the host's may be around another one: its copy would call that.
+    """
+    found = [value for _, value in reachable(model) if isinstance(value, comfy.samplers.KSamplerX0Inpaint)]
+    return next(filter(is_hosts_own, found), found[0] if found else None)
 
 
 def guider_of(model: object) -> object:

@@ -2,6 +2,8 @@
 
 import functools
 import weakref
+from collections import OrderedDict, deque
+from typing import NamedTuple
 
 import pytest
 import torch
@@ -110,7 +112,101 @@ class AroundAnother(ControlBase):
         pass
 
 
+class Default(Seeing):
+    """A function that has its owner as a default."""
+
+    def __init__(self):
+        super().__init__()
+        self.get_control = lambda x, t, cond, batched, options, owner=self: owner.see(x, owner.cond_hint_original)
+
+
+class Keyword(Seeing):
+    def __init__(self):
+        super().__init__()
+
+        def run(*args, owner=self):
+            return Seeing.get_control(owner, *args)
+
+        self.get_control = run
+
+
+class Wrapped(Seeing):
+    """A decorated method: what it calls is an attribute of the function around it, which knows itself."""
+
+    def __init__(self):
+        super().__init__()
+
+        @functools.wraps(self.inject)
+        def run(*args):
+            return run.__wrapped__(*args)
+
+        self.get_control = run
+
+    def inject(self, *args):
+        return Seeing.get_control(self, *args)
+
+
+class WeakMethod(Seeing):
+    def __init__(self):
+        super().__init__()
+        self.method = weakref.WeakMethod(self.inject)
+        self.get_control = lambda *args: self.method()(*args)
+
+    def inject(self, *args):
+        return Seeing.get_control(self, *args)
+
+
+class Deep(Seeing):
+    """Keeps its method far down, in collections that are no plain lists and dictionaries."""
+
+    def __init__(self):
+        super().__init__()
+        self.calls = {"a": deque([OrderedDict(b=Pair({"c": [functools.partial(Seeing.get_control, self)]}, None))])}
+
+    def get_control(self, *args):
+        return self.calls["a"][0]["b"].first["c"][0](*args)
+
+
+class Pair(NamedTuple):
+    first: object
+    second: object
+
+
+class OwnCopies(Seeing):
+    """Copies itself by the host's rule, which drops the control before it."""
+
+    def __init__(self):
+        super().__init__()
+        self.previous_controlnet = Seeing()
+        self.previous_controlnet.shown = self.shown
+
+    def __copy__(self):
+        twin = OwnCopies()
+        twin.previous_controlnet = None
+        return twin
+
+    def get_control(self, x, *args):
+        return self.previous_controlnet.get_control(x, *args)
+
+
+class Delegating:
+    """No control of the host's: everything that it is asked, another one answers."""
+
+    def __init__(self):
+        self.inner = Seeing()
+
+    def __getattr__(self, name):
+        return getattr(self.inner, name)
+
+
+class AroundMany(AroundAnother):
+    def __init__(self):
+        super().__init__()
+        self.inner = deque(self.inner)
+
+
 MAKES = (BindsItself, KeepsSuper, Partial, Closure, Weak, HasHelper, AroundAnother)
+MAKES += (Default, Keyword, Wrapped, WeakMethod, Deep, OwnCopies, Delegating, AroundMany)
 
 
 @pytest.fixture
@@ -145,6 +241,47 @@ class Opaque(Seeing):
 def test_what_cannot_be_followed_is_refused_by_class_name(windowed, with_control, models, small):
     with pytest.raises(ValueError, match="conditioning: Opaque keeps itself in 'handle'"):
         windowed("sampler", models["eps"], with_control(Opaque()), small.conditioning(2))
+
+
+class Generated(Seeing):
+    """Has a class of its own, made with a method that knows it."""
+
+    def __init__(self):
+        super().__init__()
+        self.__class__ = type("Made", (Generated,), {"get_control": lambda _, *args: Seeing.get_control(self, *args)})
+
+
+class Iterated(Seeing):
+    def __init__(self):
+        super().__init__()
+        self.owners = iter([self] * 1000)
+
+    def get_control(self, *args):
+        return Seeing.get_control(next(self.owners), *args)
+
+
+class HidesAnother(AroundAnother):
+    """Keeps another control where a copy cannot put its own."""
+
+    def __init__(self):
+        super().__init__()
+        self.inner = Slotted(self.inner[0])
+
+    def get_control(self, *args):
+        return self.inner.owner.get_control(*args)
+
+
+@pytest.mark.parametrize(
+    ("make", "words"),
+    [
+        (Generated, "Made keeps itself in 'get_control'"),
+        (Iterated, "Iterated keeps itself in 'owners'"),
+        (HidesAnother, "HidesAnother keeps a Seeing in 'inner'"),
+    ],
+)
+def test_nor_what_is_in_places_that_are_not_attributes(make, words, windowed, with_control, models, small):
+    with pytest.raises(ValueError, match=words):
+        windowed("sampler", models["eps"], with_control(make()), small.conditioning(2))
 
 
 @pytest.mark.parametrize("name", ["mask_cond_hint_original", "depth_image", "state"])

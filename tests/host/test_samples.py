@@ -148,3 +148,95 @@ def test_a_function_after_cfg_that_holds_a_picture_is_refused(windowed, models, 
     clone.set_model_sampler_post_cfg_function(lambda args: args["denoised"] * (1 if mask is None else 1.0))
     with pytest.raises(ValueError, match="holds a picture of the canvas"):
         windowed("sampler", clone, small.conditioning(1), small.conditioning(2))
+
+
+class Nested(torch.nn.Module):
+    """A network whose part holds the pictures."""
+
+    def __init__(self, tokens):
+        super().__init__()
+        self.part = torch.nn.Module()
+        self.part.register_buffer("pictures", tokens)
+
+    def forward(self, *args):
+        return Adapter(self.part.pictures)(*args)
+
+
+def far_down(tokens):
+    held = {"a": {"b": {"c": [{"d": {"e": tokens}}]}}}
+    return lambda *args: Adapter(held["a"]["b"]["c"][0]["d"]["e"])(*args)
+
+
+def as_numbers(tokens):
+    numbers = tokens.tolist()
+    return lambda *args: Adapter(torch.tensor(numbers))(*args)
+
+
+def drawn(tokens):
+    """From an iterator, which cannot be looked into."""
+    forever = iter(lambda: tokens, None)
+    return lambda *args: Adapter(next(forever))(*args)
+
+
+def of_objects(tokens):
+    held = {f"picture {k}": {"cond": part, "weight": 1.0} for k, part in enumerate(tokens.split(1))}
+    return lambda *args: Adapter(torch.cat([each["cond"] for each in held.values()]))(*args)
+
+
+def override_of(tokens):
+    numbers = tokens[:, 0, 0]
+
+    def override(attention, q, k, v, *args, transformer_options, **kwargs):
+        out = attention(q, k, v, *args, transformer_options=transformer_options, **kwargs)
+        return out * (1 + rows_of(numbers, out, transformer_options).reshape(-1, *[1] * (out.ndim - 1)))
+
+    return override
+
+
+def with_override(model, tokens):
+    clone = model.clone()
+    clone.model_options["transformer_options"]["optimized_attention_override"] = override_of(tokens)
+    return clone
+
+
+def with_options(model, tokens):
+    """The pictures are in the model's options, and the patch holds nothing."""
+    clone = patched(model, lambda q, k, v, options: Adapter(options["pictures"])(q, k, v, options))
+    clone.model_options["transformer_options"]["pictures"] = tokens
+    return clone
+
+
+def with_object_patch(model, tokens):
+    forward, numbers = type(model.model.diffusion_model).forward, tokens[:, 0, 0]
+
+    def patch(x, *args, transformer_options, **kwargs):
+        rows = rows_of(numbers, x, transformer_options).reshape(-1, 1, 1, 1)
+        network = model.model.diffusion_model
+        return forward(network, x, *args, transformer_options=transformer_options, **kwargs) * (1 + rows)
+
+    clone = model.clone()
+    clone.add_object_patch("diffusion_model.forward", patch)
+    return clone
+
+
+HIDDEN = {
+    make.__name__: lambda model, tokens, make=make: patched(model, make(tokens))
+    for make in (Nested, far_down, as_numbers, drawn, of_objects)
+} | {make.__name__: make for make in (with_override, with_options, with_object_patch)}
+
+
+@pytest.mark.parametrize("how", WAYS)
+@pytest.mark.parametrize("name", HIDDEN)
+def test_however_a_patch_holds_its_pictures(name, how, windowed, models, small, oracle):
+    prompts = small.conditioning(1), small.conditioning(2)
+    both = windowed(how, HIDDEN[name](models["eps"], TOKENS), *prompts, latent=batch(small))
+    for sample, tokens in enumerate(TOKENS.split(1)):
+        oracle.agree(both[sample : sample + 1], windowed(how, HIDDEN[name](models["eps"], tokens), *prompts, 1))
+
+
+@pytest.mark.parametrize("node", ["FreeU_V2", "PerturbedAttentionGuidance", "RescaleCFG"])
+def test_the_hosts_own_patches_leave_windows_in_one_call(node, windowed, models, small, run_node, host):
+    model = run_node(node, model=models["eps"])[0]
+    host.server.events.clear()
+    windowed("sampler", model, small.conditioning(1), small.conditioning(2), latent=batch(small))
+    assert "one window a call" not in "\n".join(str(data) for _, data in host.server.events)

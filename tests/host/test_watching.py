@@ -89,6 +89,25 @@ class TestSizes:
         with pytest.raises(ValueError, match=r"sampler: it asks the model about a picture of (4 x 12|16 x 48) latent"):
             self.run(run_node, sampler, models["eps"], prompts, small)
 
+    @pytest.mark.parametrize(
+        ("change", "words"),
+        [
+            (lambda x: F.interpolate(x, scale_factor=2), r"gives back \(1, 4, 16, 48\)"),
+            (lambda x: torch.cat([x, x]), r"gives back \(2, 4, 8, 24\)"),
+            (lambda x: x[:, :3], r"gives back \(1, 3, 8, 24\)"),
+            (lambda x: (x, x), "gives back tuple"),
+            (lambda x: None, "gives back NoneType"),
+        ],
+    )
+    def test_a_sampler_that_gives_back_something_else(self, change, words, run_node, windows, models, prompts, small):
+        def ends(model, x, sigmas, **kwargs):
+            return change(comfy.k_diffusion.sampling.sample_euler(model, x, sigmas, **kwargs))
+
+        inner = comfy.samplers.KSAMPLER(ends)
+        sampler = run_node("SyncDiffusionSampler", windows=windows(64, 32), sampler=inner)[0]
+        with pytest.raises(ValueError, match=words):
+            self.run(run_node, sampler, models["eps"], prompts, small)
+
     @pytest.mark.parametrize("name", ["smea", "larger"])
     def test_under_apply_windows_too(self, name, run_node, windows, models, prompts, small):
         applied = run_node("SyncDiffusionApplyWindows", model=models["eps"], windows=windows(64, 32))[0]
@@ -182,3 +201,38 @@ def test_several_gpus_are_the_reason_that_is_given(panorama, windows, models, gu
     guide = guidance(weight=20.0, end_percent=1.0, gradient="through the model")
     panorama(model, windows(64, 32), steps=1, guidance=guide)
     assert "forward only, because the model has no backward pass here: ComfyUI runs it on several GPUs" in said()
+
+
+class TestPastTheOptions:
+    """Samplers that call the network without the run's options, in which windows are."""
+
+    def empty_options(self, model, x, sigmas, extra_args=None, callback=None, disable=None):
+        """As a sampler with a prediction of its own."""
+        guider = model.inner_model
+        conds = [guider.conds["positive"], guider.conds["negative"]]
+        for sigma, after in zip(sigmas[:-1], sigmas[1:], strict=True):
+            positive, _ = comfy.samplers.calc_cond_batch(guider.inner_model, conds, x, sigma.expand(len(x)), {})
+            x = x + (x - positive) / sigma * (after - sigma)
+        return x
+
+    def network_itself(self, model, x, sigmas, extra_args=None, callback=None, disable=None):
+        """As the host's ar_video."""
+        base, (entry,) = model.inner_model.inner_model, model.inner_model.conds["positive"]
+        text = entry["model_conds"]["c_crossattn"].cond
+        for sigma, after in zip(sigmas[:-1], sigmas[1:], strict=True):
+            x0 = base.apply_model(x, sigma.expand(len(x)), c_crossattn=text)
+            x = x + (x - x0) / sigma * (after - sigma)
+        return x
+
+    @pytest.mark.parametrize("how", ["ours", "apply windows"])
+    @pytest.mark.parametrize("name", ["empty_options", "network_itself"])
+    def test_they_are_refused(self, name, how, run_node, windows, models, prompts, small):
+        sampler, model = comfy.samplers.KSAMPLER(getattr(self, name)), models["eps"]
+        if how == "ours":
+            sampler = run_node("SyncDiffusionSampler", windows=windows(64, 32), sampler=sampler)[0]
+        else:
+            model = run_node("SyncDiffusionApplyWindows", model=model, windows=windows(64, 32))[0]
+        with pytest.raises(ValueError, match=r"model: it is shown 8 x 24 latent cells where windows have 8 x 8"):
+            TestSizes.run(self, run_node, sampler, model, prompts, small)
+        hooks = models["eps"].model.diffusion_model._forward_pre_hooks
+        assert not hooks, "nothing stays on the network"

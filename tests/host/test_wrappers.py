@@ -69,6 +69,15 @@ class Hidden:
         return self.held(x, sigma * LIE, **extra_args)
 
 
+class Derived(comfy.samplers.KSamplerX0Inpaint):
+    def __init__(self, model):
+        super().__init__(model.inner_model, model.sigmas)
+        self.held, self.latent_image, self.noise = model, model.latent_image, model.noise
+
+    def __call__(self, x, sigma, *args, **kwargs):
+        return self.held(x, sigma * LIE, *args, **kwargs)
+
+
 @functools.wraps(comfy.k_diffusion.sampling.sample_euler)
 def named_as_euler(model, x, sigmas, **kwargs):
     return comfy.k_diffusion.sampling.sample_euler(lying(model), x, sigmas, **kwargs)
@@ -152,6 +161,64 @@ class TestWindows:
         same(advanced(ours(stock)), advanced(stock, applied))
 
 
+def own_loop(ask):
+    """A SAMPLER of Euler's rule that asks the model in a way of its own."""
+
+    def sample(model, x, sigmas, extra_args=None, callback=None, disable=None):
+        for step, (sigma, lower) in enumerate(zip(sigmas[:-1], sigmas[1:], strict=True)):
+            x0 = ask(model, x, sigma * x.new_ones(x.shape[0]), extra_args)
+            callback({"x": x, "i": step, "sigma": sigma, "sigma_hat": sigma, "denoised": x0})
+            x = x + (x - x0) / sigma * (lower - sigma)
+        return x
+
+    return comfy.samplers.KSAMPLER(sample)
+
+
+def adds_in_place(model, x, sigma, extra_args):
+    """It adds a function to the options that it was given, as they are."""
+    seen, functions = [], extra_args["model_options"].setdefault("sampler_post_cfg_function", [])
+    functions.append(lambda args: (seen.append(args["uncond_denoised"]), args["denoised"])[1])
+    x0 = model(x, sigma, **extra_args)
+    functions.pop()
+    return 0.9 * x0 + 0.1 * seen[0]
+
+
+def sets_cfg(model, x, sigma, extra_args):
+    model.inner_model.cfg = 2.0 if sigma[0] > 2 else 6.0
+    return model(x, sigma, **extra_args)
+
+
+def sets_guider(model, x, sigma, extra_args):
+    """Puts a function in the guider's place for a call."""
+    before = model.inner_model
+    model.inner_model = lambda x, sigma, **given: before(x, sigma * LIE, **given)
+    x0 = model(x, sigma, **extra_args)
+    model.inner_model = before
+    return x0
+
+
+def asks_with_the_guiders_options(model, x, sigma, extra_args):
+    guider = model.inner_model
+    conds = guider.conds["positive"], guider.conds["negative"]
+    options = guider.model_options
+    positive, negative = comfy.samplers.calc_cond_batch(guider.inner_model, list(conds), x, sigma, options)
+    return negative + 4 * (positive - negative)
+
+
+ASKING = (adds_in_place, sets_cfg, sets_guider, asks_with_the_guiders_options)
+
+
+@pytest.mark.parametrize("ask", ASKING)
+def test_samplers_that_ask_in_ways_of_their_own(ask, ours, advanced, applied):
+    same(advanced(ours(own_loop(ask))), advanced(own_loop(ask), applied))
+
+
+@pytest.mark.parametrize("ask", ["predict_noise", "outer_predict_noise", "__call__"])
+def test_the_guider_asked_without_options_has_the_runs(ask, ours, advanced, applied):
+    bare = own_loop(lambda model, x, sigma, _: getattr(model.inner_model, ask)(x, sigma))
+    same(advanced(ours(bare)), advanced(comfy.samplers.sampler_object("euler"), applied))
+
+
 def test_a_function_around_that_shows_no_guider(ours, advanced, applied):
     same(advanced(around(ours(), Hidden)), advanced(around(comfy.samplers.sampler_object("euler")), applied))
 
@@ -219,6 +286,22 @@ class TestGuidance:
         mask[..., 96:] = 1
         result = advanced(around(ours("euler", guidance(**GUIDE))), samples=picture, noise_mask=mask)
         same(result[..., :12], picture[..., :12])
+
+    def test_a_noise_mask_under_a_class_derived_from_the_hosts(self, ours, advanced, guidance):
+        """Its copy would call the host's own model, and show it a window."""
+        picture = torch.randn(1, 4, 8, 24, generator=torch.manual_seed(2))
+        mask = torch.zeros(1, 64, 192)
+        mask[..., 96:] = 1
+        result = advanced(around(ours("euler", guidance(**GUIDE)), Derived), samples=picture, noise_mask=mask)
+        same(result[..., :12], picture[..., :12])
+
+    def test_a_sampler_that_runs_another_twice(self, ours, advanced, guidance, guided_steps):
+        def twice(model, x, sigmas, **kwargs):
+            results = [comfy.k_diffusion.sampling.sample_euler(model, x.clone(), sigmas, **kwargs) for _ in range(2)]
+            return sum(results) / 2
+
+        assert advanced(ours(comfy.samplers.KSAMPLER(twice), guidance(**GUIDE))).isfinite().all()
+        assert guided_steps() == [1, 2, 3, 4, 5, 6]
 
     @pytest.mark.parametrize("hidden", ["uni_pc", "sa_solver"])
     @pytest.mark.parametrize("wrapper", ["a closure", "Detail Daemon"])
