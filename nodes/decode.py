@@ -80,6 +80,8 @@ def _check_frames(vae, cells: torch.Tensor) -> None:
 
 def _decode(vae, cells: torch.Tensor, tile_px: int, cell_px: int) -> torch.Tensor:
     """[N, H, W, 3]; frames of a 5-D latent become a batch, as in the host's VAE Decode."""
+    if cells.ndim == 5 and vae.latent_dim == 2:
+        cells = cells[:, :, 0]  # the host does so itself, but not in tiles
     if cells.shape[-2] * cells.shape[-1] * cell_px**2 > 4 * tile_px**2:
         tile = tile_px // cell_px
         image = vae.decode_tiled(cells, tile_x=tile, tile_y=tile, overlap=tile // 4)

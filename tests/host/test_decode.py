@@ -51,3 +51,20 @@ def test_large_pictures_are_decoded_in_tiles(run_node, vae, monkeypatch):
 def test_a_vae_of_other_channels_is_refused(run_node, vae):
     with pytest.raises(ValueError, match="16"):
         run_node("SyncDiffusionPanoramaDecode", samples={"samples": torch.zeros(1, 16, 8, 8)}, vae=vae)
+
+
+@pytest.mark.parametrize("height", [8, 34])  # cells: whole, and in tiles
+def test_the_one_frame_of_a_latent_in_time_is_a_picture(height, run_node, vae):
+    """Models of moving pictures with a VAE of pictures, which is how some of them are used."""
+    cells = torch.randn(2, 4, 1, height, 32, generator=torch.manual_seed(1))
+
+    def decoded(samples):
+        return run_node("SyncDiffusionPanoramaDecode", samples={"samples": samples}, vae=vae, tile_size=128)[0]
+
+    assert torch.equal(decoded(cells), decoded(cells[:, :, 0]))
+
+
+def test_pictures_for_a_vae_of_frames_are_refused(run_node, vae, monkeypatch):
+    monkeypatch.setattr(vae, "latent_dim", 3)
+    with pytest.raises(ValueError, match="decodes frames in time; connect the VAE of the model"):
+        run_node("SyncDiffusionPanoramaDecode", samples={"samples": torch.zeros(1, 4, 8, 8)}, vae=vae)
