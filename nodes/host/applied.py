@@ -8,7 +8,7 @@ from torch import Tensor
 
 from ...syncdiffusion_core.views.windows import WindowLayout
 from .below import WindowsBelow
-from .checks import check_shape
+from .checks import check_levels, check_shape
 from .conditioning import encode_for_windows, models_and_conds
 from .layout import Views, layout_remarks, make_slicer, resolve_windows
 from .memory import WindowMemory, rows_reserving, say_memory, window_batches, window_memory
@@ -59,6 +59,7 @@ class _Applied:
 
     def sampler_sample(self, executor, guider, sigmas: Tensor, extra_args: dict, callback, noise: Tensor, *args):
         """Encode for a window what the host has encoded for the canvas, and give the run what it keeps."""
+        check_levels(sigmas)
         grid, seed = self._grid(noise.shape[-2:]), extra_args.get("seed")
         for line in layout_remarks(self._layout, grid, self._inner_model):
             warn(line)

@@ -1,7 +1,7 @@
 """What is wrong with a run, said before any model is loaded."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 import torch
@@ -54,6 +54,29 @@ def check_shape(shape: Sequence[int], latent_format: object) -> None:
             f"latent_image: the model's are [N, {channels}, {'frames, ' * frames}H, W] and not empty, got shape "
             f"{tuple(shape)}; connect a latent image of this model, such as one from an Empty Latent node of its kind"
         )
+
+
+def check_levels(sigmas: torch.Tensor) -> None:
+    """Raise ValueError for noise levels that are no numbers."""
+    if not sigmas.isfinite().all():
+        raise ValueError(
+            "sigmas: the noise levels hold NaN or infinite values, as the scheduler kl_optimal gives for one step; "
+            "take 2 steps or more, or another scheduler"
+        )
+
+
+def check_masks(entries: Iterable[dict], shape: Sequence[int]) -> None:
+    """Raise ValueError for masks of conditions that are neither one, nor one for each sample or frame [N, C, T, H, W].
+
+    Of pictures without frames the host takes as many masks as there are samples.
+    """
+    counts = {1, shape[0], shape[2]} if len(shape) == 5 else None
+    for mask in (entry["mask"] for entry in entries if entry.get("mask") is not None):
+        if counts is not None and mask.shape[0] not in counts:
+            raise ValueError(
+                f"conditioning: a mask in it is a batch of {mask.shape[0]} for {shape[0]} latents of {shape[2]} "
+                "frames; give one mask, or one for each"
+            )
 
 
 def _check_noise_mask(mask: torch.Tensor, samples: torch.Tensor) -> None:

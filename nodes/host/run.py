@@ -7,7 +7,7 @@ from torch import Tensor
 from ...syncdiffusion_core.denoiser import Denoiser
 from .below import WindowsBelow, with_windows_below
 from .bootstrapping import marked
-from .checks import check_guidance, check_shape
+from .checks import check_guidance, check_levels, check_masks, check_shape
 from .conditioning import encode_for_windows, entries_of, models_and_conds, refuse_context_windows
 from .denoiser import HostDenoiser
 from .kept import KeptWindows
@@ -33,6 +33,8 @@ class Run:
         self.guider = guider_of(model)
         self.patcher, self.inner_model = self.guider.model_patcher, self.guider.inner_model
         check_shape(x.shape, self.inner_model.latent_format)
+        check_levels(sigmas)
+        check_masks(entries_of(self.guider.conds), x.shape)
         self.sigma_tensor, self.sigmas = sigmas, [float(s) for s in sigmas]
         self.seed = extra_args.get("seed")
         self.steps = Steps(self.sigmas)

@@ -236,3 +236,16 @@ class TestPastTheOptions:
             TestSizes.run(self, run_node, sampler, model, prompts, small)
         hooks = models["eps"].model.diffusion_model._forward_pre_hooks
         assert not hooks, "nothing stays on the network"
+
+
+@pytest.mark.parametrize("how", ["sampler", "apply windows"])
+@pytest.mark.parametrize("sampler", ["euler", "dpmpp_sde"])
+def test_noise_levels_that_are_no_numbers(sampler, how, panorama, ksampler, run_node, windows, models):
+    inputs = {"sampler_name": sampler, "scheduler": "kl_optimal", "steps": 1}
+    applied = run_node("SyncDiffusionApplyWindows", model=models["eps"], windows=windows(64, 32))[0]
+    runs = {
+        "sampler": lambda: panorama(models["eps"], windows(64, 32), **inputs),
+        "apply windows": lambda: ksampler(applied, **inputs),
+    }
+    with pytest.raises(ValueError, match=r"sigmas: the noise levels hold NaN .* kl_optimal"):
+        runs[how]()
