@@ -8,8 +8,8 @@ from torch import Tensor
 
 from ...syncdiffusion_core.views.windows import WindowLayout
 from .below import WindowsBelow
-from .checks import check_levels, check_shape
-from .conditioning import encode_for_windows, models_and_conds
+from .checks import check_levels, check_masks, check_shape
+from .conditioning import encode_for_windows, entries_of, models_and_conds
 from .layout import Views, layout_remarks, make_slicer, resolve_windows
 from .memory import WindowMemory, rows_reserving, say_memory, window_batches, window_memory
 from .patches import windows_per_batch
@@ -60,6 +60,7 @@ class _Applied:
     def sampler_sample(self, executor, guider, sigmas: Tensor, extra_args: dict, callback, noise: Tensor, *args):
         """Encode for a window what the host has encoded for the canvas, and give the run what it keeps."""
         check_levels(sigmas)
+        check_masks(entries_of(guider.conds), noise.shape)
         grid, seed = self._grid(noise.shape[-2:]), extra_args.get("seed")
         for line in layout_remarks(self._layout, grid, self._inner_model):
             warn(line)

@@ -66,16 +66,13 @@ def check_levels(sigmas: torch.Tensor) -> None:
 
 
 def check_masks(entries: Iterable[dict], shape: Sequence[int]) -> None:
-    """Raise ValueError for masks of conditions that are neither one, nor one for each sample or frame [N, C, T, H, W].
-
-    Of pictures without frames the host takes as many masks as there are samples.
-    """
-    counts = {1, shape[0], shape[2]} if len(shape) == 5 else None
-    for mask in (entry["mask"] for entry in entries if entry.get("mask") is not None):
-        if counts is not None and mask.shape[0] not in counts:
+    """Raise ValueError for masks of other frames than a canvas [N, C, T, H, W] has: the host takes a batch for them."""
+    masks = (entry["mask"] for entry in entries if entry.get("mask") is not None)
+    for mask in masks if len(shape) == 5 else ():
+        if mask.ndim == 4 and mask.shape[1] not in (1, shape[2]):
             raise ValueError(
-                f"conditioning: a mask in it is a batch of {mask.shape[0]} for {shape[0]} latents of {shape[2]} "
-                "frames; give one mask, or one for each"
+                f"conditioning: a mask in it is a batch of {mask.shape[1]} for a latent of {shape[2]} frames in time; "
+                "give one mask, or one for each frame"
             )
 
 

@@ -249,3 +249,16 @@ def test_noise_levels_that_are_no_numbers(sampler, how, panorama, ksampler, run_
     }
     with pytest.raises(ValueError, match=r"sigmas: the noise levels hold NaN .* kl_optimal"):
         runs[how]()
+
+
+@pytest.mark.parametrize("how", ["stock", "run"])
+@pytest.mark.parametrize("count", [2, 3])
+def test_a_batch_of_masks_is_taken_for_frames(count, how, of, run_node, windows):
+    """By the host, of latents with a time axis; here there is one."""
+    bench = of("Wan")
+    ((text, options),) = bench.family.conditioning(1)
+    masked = [[text, {**options, "mask": torch.ones(count, 64, 192)}]]
+    applied = run_node("SyncDiffusionApplyWindows", model=bench.model, windows=windows(64, 32))[0]
+    model = {"model": applied} if how == "stock" else {}
+    with pytest.raises(ValueError, match=f"conditioning: a mask in it is a batch of {count} for a latent of 1 frames"):
+        getattr(bench, how)(positive=masked, **model)
