@@ -59,7 +59,7 @@ class HintSlices:
         before = set(copies)
         sliced = self._copied(copies, control, rows, shown)
         twins = {id(twin) for _, twin in copies.values()}
-        for key in copies.keys() - before:
+        for key in [key for key in copies if key not in before]:
             original, twin = copies[key]
             refuse_rest(twin, original, "conditioning", lambda part: _is_control(part) and id(part) not in twins)
         return sliced
