@@ -20,6 +20,9 @@ import pytest
 TESTS = Path(__file__).resolve().parent
 PACK_ROOT = TESTS.parent
 USE_GPU = os.environ.get("SYNCDIFFUSION_TEST_DEVICE", "cpu") == "gpu"
+# Networks of the tests are so small that two threads wait for each other longer than they compute; torch is not
+# imported yet. Servers and commands that tests start have it from here.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
 def _import_scripts(*names: str) -> list[ModuleType]:
