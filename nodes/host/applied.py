@@ -68,7 +68,8 @@ class _Applied:
             for model, conds in models_and_conds(guider):
                 encode_for_windows(model, conds, self._layout, grid.every, noise, seed)
         options = extra_args["model_options"]
-        run = self._run(guider.model_patcher, options, guider.conds, noise, Steps(sigmas.tolist()), seed)
+        conds = list(guider.conds.values())
+        run = self._run(guider.model_patcher, options, conds, noise, Steps(sigmas.tolist()), seed)
         options["transformer_options"][RUN] = run
         say_memory(run.memory)
         with shown_windows(guider, grid.every):
@@ -79,18 +80,18 @@ class _Applied:
         kept = model_options.get("transformer_options", {})
         run = kept.get(RUN)
         if run is None and KEY not in kept:  # a node samples past the guider, and says no levels
-            run = self._run(model.current_patcher, model_options, dict(enumerate(conds)), x_in, Steps([0.0]))
+            run = self._run(model.current_patcher, model_options, conds, x_in, Steps([0.0]))
         if run is None:
             return executor(model, conds, x_in, timestep, model_options)
         return run.below.calc_cond_batch(executor, model, conds, x_in, timestep, model_options)
 
     def _run(
-        self, patcher: object, model_options: dict, conds: dict, x: Tensor, steps: Steps, seed: int | None = None
+        self, patcher: object, model_options: dict, conds: list, x: Tensor, steps: Steps, seed: int | None = None
     ) -> _Run:
         """What one run over a canvas x [N, C, …, H, W] keeps."""
         grid, n = self._grid(x.shape[-2:]), x.shape[0]
         slicer = make_slicer(self._layout, grid.every, self._inner_model, seed)
-        per_batch = windows_per_batch(self._per_batch, grid.every, patcher, model_options, list(conds.values()), n)
+        per_batch = windows_per_batch(self._per_batch, grid.every, patcher, model_options, conds, n)
         memory = window_memory(patcher, (*x.shape[1:-2], *grid.every.window), n, grid.largest, per_batch)
         batches = window_batches(memory.windows, memory.halves, slicer.forget)
         return _Run(WindowsBelow(grid, steps.of, batches, slicer), memory)

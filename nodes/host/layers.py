@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from ...syncdiffusion_core.regions import behind
+from .bootstrapping import NOTHING
 
 Weight = float | Tensor
 """[B, H, W], or one number for everywhere."""
@@ -25,7 +26,6 @@ The host's ranges hold both of their ends, so that two which meet are both activ
 numbers that steps fall on. They do not leave a gap either, for noise levels are round only to some digits.
 """
 ENDS = ("start_percent", "end_percent")
-NOTHING = 1e-37  # weight under which a place counts as empty, as in the host
 
 
 @dataclass(frozen=True, eq=False)

@@ -50,10 +50,10 @@ def slots(thing: object) -> list[tuple[str, object]]:
     return [(name, getattr(thing, name)) for name in names if hasattr(thing, name)]
 
 
-def reachable(thing: object, depth: int = DEPTH, name: str = "") -> Iterator[tuple[str, object]]:
+def reachable(thing: object) -> Iterator[tuple[str, object]]:
     """(name, value) of a thing and of all that it holds, each once; unnamed values go by what holds them."""
-    level, seen = [(name, thing)], {id(thing)}
-    for _ in range(depth + 1):
+    level, seen = [("", thing)], {id(thing)}
+    for _ in range(DEPTH + 1):
         yield from level
         inner = [(own or outer, value) for outer, held in level for own, value in parts(held)]
         level = []
