@@ -21,7 +21,12 @@ def images():
 def spectra(host):
     """The folder of kept spectra, empty before and after."""
     folder = Path(host.base) / "models" / "perceptual" / "spectra"
+    _empty(folder)
     yield folder
+    _empty(folder)
+
+
+def _empty(folder):
     for file in folder.glob("*"):
         file.unlink()
 
