@@ -18,9 +18,9 @@ from comfy.patcher_extension import WrappersMP
 import nodes
 from bench.shape_kinds import SHAPES
 from bench.shape_nodes import ShapeSink, ShapeSource, model_of, tokens_of, vae_of
+from syncdiffusion_core.canvases.windows import WindowLayout
 from syncdiffusion_core.reference import syncdiffusion
 from syncdiffusion_core.schedule import Clock, GuidanceSchedule
-from syncdiffusion_core.views.windows import WindowLayout
 
 SOURCE, CLOCK, STRAIGHT, SINK = (f"SyncDiffusionBench{name}" for name in ("Typed", "Clock", "Straight", "Kept"))
 WEIGHT = 20.0
@@ -151,12 +151,14 @@ class _Loop:
         self.__name__ = "straight"
 
     def __call__(self, model, x, sigmas, extra_args=None, callback=None, disable=None):
-        guider, levels, leave = model.inner_model, sigmas.tolist(), _of_pack("gradients").outside_inference
+        guider, levels, leave = model.inner_model, sigmas.tolist(), _of_pack("gradient.gradients").outside_inference
         together = [guider.model_patcher, self.vae.patcher, self.perceptual.patcher]
         comfy.model_management.load_models_gpu(together)
-        call = _of_pack("denoiser").HostDenoiser(guider, extra_args["model_options"], extra_args["seed"], None).alone
-        decode = _of_pack("decoder").HostDecoder(self.vae, guider.inner_model)
-        distance = _of_pack("perceptual").HostDistance(self.perceptual)
+        call = (
+            _of_pack("run.denoiser").HostDenoiser(guider, extra_args["model_options"], extra_args["seed"], None).alone
+        )
+        decode = _of_pack("gradient.decoder").HostDecoder(self.vae, guider.inner_model)
+        distance = _of_pack("gradient.perceptual").HostDistance(self.perceptual)
         with leave():
             x = x.clone()
             for step, (sigma, after) in enumerate(zip(levels[:-1], levels[1:], strict=True)):

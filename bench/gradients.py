@@ -27,14 +27,14 @@ from demo.export import WEIGHTS
 from demo.palettes import BIOMES, TIMES
 from demo.pipeline import DemoModel, load_demo
 from demo.scenes import scene
+from syncdiffusion_core.canvases.windows import WindowLayout
 from syncdiffusion_core.denoiser import Denoiser, Rows, denoise_views
+from syncdiffusion_core.guidance.pullbacks import ImagePrior, Pullback, ThroughModel, decoder_only
+from syncdiffusion_core.guidance.spectrum import Spectrum, SpectrumSource, fit_spectrum
 from syncdiffusion_core.perceptual.files import load_perceptual
 from syncdiffusion_core.process import variance_exploding
-from syncdiffusion_core.pullbacks import ImagePrior, Pullback, ThroughModel, decoder_only
 from syncdiffusion_core.reference import official_sigmas
-from syncdiffusion_core.spectrum import Spectrum, SpectrumSource, fit_spectrum
 from syncdiffusion_core.views.view_set import aggregate
-from syncdiffusion_core.views.windows import WindowLayout
 
 RESULTS = Path(__file__).parent / "results" / "gradients"
 SEEDS, FIRST_SCENE, SCENES = range(700_000, 700_008), 21_600_000, 40

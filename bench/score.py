@@ -18,11 +18,11 @@ from bench.journal import Journal
 from bench.judges import Judges
 from bench.pictures import Unusable, load_picture, picture
 from bench.protocol import Protocol
+from syncdiffusion_core.canvases.windows import WindowLayout
 from syncdiffusion_core.metrics.coherence import distances, mean_of_pairs, side_by_side
 from syncdiffusion_core.metrics.crops import random_crop
 from syncdiffusion_core.metrics.labels import agreement, label_distance
 from syncdiffusion_core.metrics.seam import border_seam, wrap_seam
-from syncdiffusion_core.views.windows import WindowLayout
 
 BORDER_REACH_PX = 4  # half a latent cell on each side: a decoder spreads a step over about as much
 

@@ -9,7 +9,7 @@ from PIL import Image
 
 from bench.graphs import Graph
 from bench.hosts import Runner
-from syncdiffusion_core.spectrum import Spectrum
+from syncdiffusion_core.guidance.spectrum import Spectrum
 
 SIDE_PX = 1280
 """A hundred of the demo's windows."""

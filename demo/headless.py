@@ -15,17 +15,17 @@ import torch
 from PIL import Image
 
 from syncdiffusion_core.blending import Blend
+from syncdiffusion_core.canvases.windows import WindowLayout
 from syncdiffusion_core.denoiser import Rows
-from syncdiffusion_core.guidance import GuidanceTrace, PerceptualGuidance
+from syncdiffusion_core.guidance.perceptual import GuidanceTrace, PerceptualGuidance
+from syncdiffusion_core.guidance.pullbacks import Gradient
 from syncdiffusion_core.metrics.coherence import coherence
 from syncdiffusion_core.perceptual.distance import PerceptualDistance
 from syncdiffusion_core.perceptual.files import load_perceptual
 from syncdiffusion_core.process import variance_exploding
-from syncdiffusion_core.pullbacks import Gradient
 from syncdiffusion_core.reference import official_sigmas
 from syncdiffusion_core.sampling import sample
 from syncdiffusion_core.schedule import Clock, GuidanceSchedule
-from syncdiffusion_core.views.windows import WindowLayout
 
 from .export import WEIGHTS
 from .pipeline import DemoModel, load_demo

@@ -2,8 +2,8 @@
 
 from comfy_api.latest import io
 
-from .host.applied import apply_windows
 from .host.inputs import check_widgets
+from .host.run.applied import apply_windows
 from .sockets import CATEGORY, Windows
 
 

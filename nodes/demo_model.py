@@ -2,7 +2,7 @@
 
 from comfy_api.latest import io
 
-from .host.demo_model import load_demo_model
+from .host.files.demo_model import load_demo_model
 from .sockets import CATEGORY
 
 

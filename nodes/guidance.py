@@ -2,15 +2,15 @@
 
 from comfy_api.latest import io
 
-from ..syncdiffusion_core.anchors import Anchor, AnchorKind, check_picture
-from ..syncdiffusion_core.pullbacks import Gradient
+from ..syncdiffusion_core.guidance.pullbacks import Gradient
+from ..syncdiffusion_core.guidance.spectrum import SpectrumSource
+from ..syncdiffusion_core.guidance.targets import Anchor, AnchorKind, check_picture
 from ..syncdiffusion_core.schedule import Clock, GuidanceSchedule
-from ..syncdiffusion_core.spectrum import SpectrumSource
-from .host.guidance import GuidanceSettings
 from .host.inputs import UNCONNECTED, check_connected, check_widgets, picture, told
 from .host.inputs import mask as canonical_mask
 from .host.progress import say
-from .host.savings import PRESETS, Preset
+from .host.run.savings import PRESETS, Preset
+from .host.run.settings import GuidanceSettings
 from .sockets import CATEGORY, Guidance, Perceptual
 from .sockets import Savings as SavingsSocket
 from .sockets import Spectrum as SpectrumSocket

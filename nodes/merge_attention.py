@@ -2,7 +2,7 @@
 
 from comfy_api.latest import io
 
-from .host.attention_merging import merge_attention
+from .host.conditioning.attention_merging import merge_attention
 from .host.inputs import check_widgets
 from .sockets import CATEGORY
 

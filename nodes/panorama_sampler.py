@@ -7,15 +7,15 @@ import latent_preview
 import torch
 from comfy_api.latest import io
 
-from ..syncdiffusion_core.guidance import GuidanceTrace
-from .host.checks import check_guidance, check_latent
-from .host.conditioning import with_window_size
+from ..syncdiffusion_core.guidance.perceptual import GuidanceTrace
+from .host.conditioning.encoding import with_window_size
 from .host.inputs import check_widgets, conditioning, told
-from .host.layout import resolve_windows
-from .host.memory import reserve_for_windows, window_memory
-from .host.plan import Algorithm, Plan, refuse_other_loops
 from .host.progress import warn
-from .host.sampler import make_sampler
+from .host.run.checks import check_guidance, check_latent
+from .host.run.layout import resolve_windows
+from .host.run.memory import reserve_for_windows, window_memory
+from .host.run.plan import Algorithm, Plan, refuse_other_loops
+from .host.run.sampler import make_sampler
 from .sockets import CATEGORY, Guidance, Windows
 
 LAST_STEP = 10000

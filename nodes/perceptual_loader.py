@@ -2,8 +2,8 @@
 
 from comfy_api.latest import io
 
-from .host.perceptual import PerceptualModel
-from .host.perceptual_files import BUILT_IN, check, choices, load, state
+from .host.files.perceptual_files import BUILT_IN, check, choices, load, state
+from .host.gradient.perceptual import PerceptualModel
 from .sockets import CATEGORY, Perceptual
 
 

@@ -7,11 +7,11 @@ import torch
 from comfy_api.latest import io
 
 from ..syncdiffusion_core.regions import boxes_mask, feathered
-from .host.bootstrapping import MARK, backdrop_of
+from .host.conditioning.bootstrapping import MARK, backdrop_of
+from .host.conditioning.layers import in_front, scaled
 from .host.inputs import UNCONNECTED, boxes, check_covers, check_vae, check_widgets, told
 from .host.inputs import conditioning as check_conditioning
 from .host.inputs import mask as canonical_mask
-from .host.layers import in_front, scaled
 from .host.progress import say
 from .sockets import CATEGORY
 

@@ -4,8 +4,8 @@ import comfy.samplers
 from comfy_api.latest import io
 
 from .host.inputs import check_widgets
-from .host.plan import Algorithm, Plan
-from .host.sampler import make_sampler
+from .host.run.plan import Algorithm, Plan
+from .host.run.sampler import make_sampler
 from .sockets import CATEGORY, Guidance, Windows
 
 

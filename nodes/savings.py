@@ -2,12 +2,12 @@
 
 from comfy_api.latest import io
 
-from ..syncdiffusion_core.guidance import Guided
-from ..syncdiffusion_core.views.windows import Grid
-from .host.decoder import Look
+from ..syncdiffusion_core.canvases.windows import Grid
+from ..syncdiffusion_core.guidance.perceptual import Guided
+from .host.gradient.decoder import Look
+from .host.gradient.precision import Precision
 from .host.inputs import check_widgets
-from .host.precision import Precision
-from .host.savings import Savings
+from .host.run.savings import Savings
 from .sockets import CATEGORY
 from .sockets import Savings as SavingsSocket
 

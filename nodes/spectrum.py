@@ -2,9 +2,9 @@
 
 from comfy_api.latest import io
 
+from .host.files.spectra import file_of, keep_spectrum, kept_spectrum, measure_spectrum
 from .host.inputs import UNCONNECTED, check_vae, check_widgets, told
 from .host.progress import say
-from .host.spectra import file_of, keep_spectrum, kept_spectrum, measure_spectrum
 from .sockets import CATEGORY, Spectrum
 
 

@@ -4,9 +4,9 @@ import torch
 from comfy_api.latest import io
 
 from ..syncdiffusion_core.blending import Blend
-from ..syncdiffusion_core.views.grids import resolve_grid
-from ..syncdiffusion_core.views.remarks import remarks
-from ..syncdiffusion_core.views.windows import Grid, Positions, WindowLayout
+from ..syncdiffusion_core.canvases.grids import resolve_grid
+from ..syncdiffusion_core.canvases.remarks import remarks
+from ..syncdiffusion_core.canvases.windows import Grid, Positions, WindowLayout
 from .host.inputs import latent as cells
 from .host.progress import say
 from .sockets import CATEGORY, Windows

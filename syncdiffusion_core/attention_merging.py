@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from .blending import window_weight
-from .views.windows import Windows
+from .canvases.windows import Windows
 
 
 class MergedTokens:

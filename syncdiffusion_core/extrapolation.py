@@ -11,10 +11,10 @@ import torch
 from torch import Tensor
 
 from .batching import WindowBatches
+from .canvases.windows import Windows
 from .denoiser import Denoiser, Rows
 from .process import NoiseProcess
 from .views.view_set import aggregate
-from .views.windows import Windows
 
 OnStep = Callable[[int, float, Tensor, Tensor], None]
 """Called after each step of each window with (steps done so far, sigma, canvas x0, canvas x)."""

@@ -12,14 +12,14 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from .anchors import Anchor
+from .canvases.windows import Windows
 from .denoiser import Denoiser
-from .guidance import PerceptualGuidance
+from .guidance.perceptual import PerceptualGuidance
+from .guidance.targets import Anchor
 from .perceptual.distance import Decoder, PerceptualDistance
 from .process import variance_exploding
 from .sampling import sample
 from .schedule import Clock, GuidanceSchedule
-from .views.windows import Windows
 
 TRAIN_STEPS = 1000
 OFFICIAL_SCHEDULE = GuidanceSchedule(end=1.0, clock=Clock.INDEX)

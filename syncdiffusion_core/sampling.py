@@ -6,10 +6,10 @@ import torch
 from torch import Tensor
 
 from .batching import WindowBatches
+from .canvases.grids import MovingWindows
 from .denoiser import Denoiser, denoise_views
 from .process import NoiseProcess
 from .strategies import STRATEGIES, Step, Synchronisation
-from .views.grids import MovingWindows
 from .views.view_set import ViewSet, aggregate
 
 Guidance = Callable[[ViewSet, Tensor, int, float, int, Denoiser, NoiseProcess], tuple[Tensor, Tensor | None]]

@@ -13,8 +13,8 @@ from torch import Tensor
 import nodes
 from bench.campaign.cases import Thing
 from bench.campaign.models import FAMILIES, POOLED, TOKENS, VAES, model_of, vae_of
+from syncdiffusion_core.guidance.spectrum import Spectrum
 from syncdiffusion_core.perceptual.scene_net import SceneNet
-from syncdiffusion_core.spectrum import Spectrum
 
 FINITE = ("noise", "normal", "zeros", "ones", "wide")
 BROKEN = ("nan", "inf")

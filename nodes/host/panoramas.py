@@ -14,10 +14,10 @@ from ...syncdiffusion_core.batching import WindowBatches
 from ...syncdiffusion_core.metrics import coherence as core
 from ...syncdiffusion_core.perceptual.style import SceneStyle, StyleNet
 from ..drawing.panorama import Panorama
+from .gradient.perceptual import HostDistance, PerceptualModel
 from .inputs import check_connected, picture
-from .memory import load_together
-from .perceptual import HostDistance, PerceptualModel
 from .progress import say
+from .run.memory import load_together
 
 LEAST_SIDE_PX = 32
 """Below it the perceptual networks pool a picture away."""

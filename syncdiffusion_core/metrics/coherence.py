@@ -5,10 +5,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from ..canvases.windows import Windows
 from ..perceptual.distance import PerceptualDistance, pairwise
 from ..perceptual.lpips_net import LpipsNet, Trunk
 from ..perceptual.style import SceneStyle, StyleNet
-from ..views.windows import Windows
 from .seam import wrap_seam
 
 MAD_FACTOR = 3.0

@@ -11,9 +11,9 @@ from bench.gradient_report import write_report
 from bench.journal import Journal
 from bench.wrong_spectra import WHITE, bent
 from syncdiffusion_core.denoiser import Rows
+from syncdiffusion_core.guidance.pullbacks import forward_only
+from syncdiffusion_core.guidance.spectrum import Spectrum
 from syncdiffusion_core.process import variance_exploding
-from syncdiffusion_core.pullbacks import forward_only
-from syncdiffusion_core.spectrum import Spectrum
 
 SIGMA = 3.0
 

@@ -12,8 +12,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from syncdiffusion_core.canvases.windows import Windows
 from syncdiffusion_core.denoiser import Rows
-from syncdiffusion_core.views.windows import Windows
 
 CHANNELS = 4
 CFG = 2.5

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 
 from syncdiffusion_core.attention_merging import MergedTokens, cells_of_a_token, covers
 from syncdiffusion_core.blending import Blend, window_weight
-from syncdiffusion_core.views.windows import WindowLayout, Windows, full_canvas
+from syncdiffusion_core.canvases.windows import WindowLayout, Windows, full_canvas
 
 HEADS, WIDTH = 2, 6
 

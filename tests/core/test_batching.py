@@ -7,14 +7,14 @@ import core_toys as toys
 import pytest
 import torch
 
-from syncdiffusion_core.anchors import Anchor, AnchorKind
 from syncdiffusion_core.batching import ALONE, WindowBatches, batches
+from syncdiffusion_core.canvases.windows import WindowLayout
 from syncdiffusion_core.denoiser import denoise_views
-from syncdiffusion_core.guidance import PerceptualGuidance
+from syncdiffusion_core.guidance.perceptual import PerceptualGuidance
+from syncdiffusion_core.guidance.pullbacks import Gradient
+from syncdiffusion_core.guidance.targets import Anchor, AnchorKind
 from syncdiffusion_core.process import variance_exploding
-from syncdiffusion_core.pullbacks import Gradient
 from syncdiffusion_core.sampling import sample
-from syncdiffusion_core.views.windows import WindowLayout
 
 
 @pytest.mark.parametrize("count", [1, 2, 5, 21, 24])

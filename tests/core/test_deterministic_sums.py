@@ -10,16 +10,16 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from syncdiffusion_core.attention_merging import MergedTokens
 from syncdiffusion_core.blending import Blend, window_weight
+from syncdiffusion_core.canvases.grids import resolve_grid
+from syncdiffusion_core.canvases.windows import Grid, WindowLayout, Windows, full_canvas
 from syncdiffusion_core.extrapolation import extrapolate, visiting_order
-from syncdiffusion_core.guidance import Guided, PerceptualGuidance
+from syncdiffusion_core.guidance.perceptual import Guided, PerceptualGuidance
+from syncdiffusion_core.guidance.pullbacks import Gradient
 from syncdiffusion_core.perceptual.resized import Resized
 from syncdiffusion_core.process import variance_exploding
-from syncdiffusion_core.pullbacks import Gradient
 from syncdiffusion_core.sampling import sample
 from syncdiffusion_core.strategies import Synchronisation
-from syncdiffusion_core.views.grids import resolve_grid
 from syncdiffusion_core.views.view_set import aggregate, resynchronise
-from syncdiffusion_core.views.windows import Grid, WindowLayout, Windows, full_canvas
 
 VE = variance_exploding()
 SIGMAS = [8.0, 2.0, 0.5, 0.0]

@@ -4,10 +4,10 @@ import core_toys as toys
 import pytest
 import torch
 
+from syncdiffusion_core.canvases.windows import WindowLayout, full_canvas
 from syncdiffusion_core.extrapolation import extrapolate, visiting_order
 from syncdiffusion_core.process import rectified_flow, variance_exploding
 from syncdiffusion_core.sampling import sample
-from syncdiffusion_core.views.windows import WindowLayout, full_canvas
 
 SIGMAS = [0.97, 0.6, 0.3, 0.1, 0.0]
 FAMILIES = {"ve": (variance_exploding(), toys.eps_denoiser), "flow": (rectified_flow(), toys.flow_denoiser)}

@@ -5,12 +5,12 @@ import pytest
 import torch
 
 from syncdiffusion_core.blending import Blend
+from syncdiffusion_core.canvases.grids import moving_grid, resolve_grid
+from syncdiffusion_core.canvases.windows import Grid, WindowLayout
 from syncdiffusion_core.process import variance_exploding
 from syncdiffusion_core.sampling import sample
 from syncdiffusion_core.strategies import Synchronisation
-from syncdiffusion_core.views.grids import moving_grid, resolve_grid
 from syncdiffusion_core.views.view_set import aggregate
-from syncdiffusion_core.views.windows import Grid, WindowLayout
 
 VE = variance_exploding()
 SIGMAS = [8.0, 3.0, 2.0, 1.0, 0.5, 0.0]

@@ -7,14 +7,14 @@ import core_toys as toys
 import pytest
 import torch
 
-from syncdiffusion_core.anchors import Anchor, AnchorKind
-from syncdiffusion_core.guidance import GuidanceTrace, Guided, PerceptualGuidance
-from syncdiffusion_core.loss_scale import LossScale
+from syncdiffusion_core.canvases.windows import WindowLayout, Windows
+from syncdiffusion_core.guidance.loss_scale import LossScale
+from syncdiffusion_core.guidance.perceptual import GuidanceTrace, Guided, PerceptualGuidance
+from syncdiffusion_core.guidance.pullbacks import Gradient, MissingBackward
+from syncdiffusion_core.guidance.targets import Anchor, AnchorKind
 from syncdiffusion_core.process import rectified_flow, variance_exploding
-from syncdiffusion_core.pullbacks import Gradient, MissingBackward
 from syncdiffusion_core.sampling import sample
 from syncdiffusion_core.strategies import Synchronisation
-from syncdiffusion_core.views.windows import WindowLayout, Windows
 
 VE, FLOW, EDM = variance_exploding(), rectified_flow(), variance_exploding(0.5)
 SIGMA, VIEWS, SIZE = 0.8, 5, 6

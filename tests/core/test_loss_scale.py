@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from syncdiffusion_core.loss_scale import LARGEST, QUIET_PASSES, SMALLEST, START, LossScale
+from syncdiffusion_core.guidance.loss_scale import LARGEST, QUIET_PASSES, SMALLEST, START, LossScale
 
 
 def half_loss(leaf: torch.Tensor, outer: float, inner: float) -> torch.Tensor:

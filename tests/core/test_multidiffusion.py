@@ -7,11 +7,11 @@ import pytest
 import torch
 
 from syncdiffusion_core.blending import Blend
-from syncdiffusion_core.guidance import PerceptualGuidance
+from syncdiffusion_core.canvases.windows import WindowLayout, full_canvas
+from syncdiffusion_core.guidance.perceptual import PerceptualGuidance
 from syncdiffusion_core.process import rectified_flow, variance_exploding
 from syncdiffusion_core.sampling import sample
 from syncdiffusion_core.strategies import Synchronisation
-from syncdiffusion_core.views.windows import WindowLayout, full_canvas
 
 SIGMAS = [14.6, 6.0, 2.5, 0.9, 0.3, 0.0]
 CELL = 8

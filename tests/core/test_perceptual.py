@@ -10,8 +10,8 @@ import torch.nn.functional as F
 from safetensors.torch import save_file
 from torch import nn
 
-from syncdiffusion_core.anchors import Anchor, AnchorKind
-from syncdiffusion_core.guidance import PerceptualGuidance
+from syncdiffusion_core.guidance.perceptual import PerceptualGuidance
+from syncdiffusion_core.guidance.targets import Anchor, AnchorKind
 from syncdiffusion_core.perceptual.distance import pairwise
 from syncdiffusion_core.perceptual.files import FORMAT, load_perceptual, save_perceptual
 from syncdiffusion_core.perceptual.lpips_net import LpipsNet, Trunk, random_lpips

@@ -7,11 +7,11 @@ import pytest
 import torch
 
 from syncdiffusion_core.blending import Blend
-from syncdiffusion_core.guidance import PerceptualGuidance
+from syncdiffusion_core.canvases.windows import WindowLayout
+from syncdiffusion_core.guidance.perceptual import PerceptualGuidance
 from syncdiffusion_core.process import rectified_flow, variance_exploding, variance_preserving
 from syncdiffusion_core.sampling import sample
 from syncdiffusion_core.strategies import Synchronisation
-from syncdiffusion_core.views.windows import WindowLayout
 
 FAMILIES = {
     # process, a(sigma), b(sigma), s^2(sigma): METHODS, section 2

@@ -8,12 +8,12 @@ import pytest
 import torch
 
 from syncdiffusion_core import reference
-from syncdiffusion_core.anchors import Anchor, AnchorKind
-from syncdiffusion_core.guidance import PerceptualGuidance
+from syncdiffusion_core.canvases.windows import Windows
+from syncdiffusion_core.guidance.perceptual import PerceptualGuidance
+from syncdiffusion_core.guidance.targets import Anchor, AnchorKind
 from syncdiffusion_core.process import rectified_flow
 from syncdiffusion_core.sampling import sample
 from syncdiffusion_core.schedule import Clock, GuidanceSchedule
-from syncdiffusion_core.views.windows import Windows
 
 CANVAS, WINDOW, STRIDE = (6, 17), (6, 6), (6, 3)
 WEIGHT = 20_000.0  # windows of 36 cells: 176 in the units of a 64 x 64 window

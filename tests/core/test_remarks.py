@@ -4,9 +4,9 @@ import itertools
 
 import pytest
 
-from syncdiffusion_core.views.grids import resolve_grid
-from syncdiffusion_core.views.remarks import refuse_open_wrap, remarks
-from syncdiffusion_core.views.windows import Grid, WindowLayout
+from syncdiffusion_core.canvases.grids import resolve_grid
+from syncdiffusion_core.canvases.remarks import refuse_open_wrap, remarks
+from syncdiffusion_core.canvases.windows import Grid, WindowLayout
 
 WINDOW = 128
 MOVING = (Grid.ROLLED, Grid.ALTERNATING)

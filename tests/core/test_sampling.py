@@ -4,11 +4,11 @@ import core_toys as toys
 import pytest
 import torch
 
+from syncdiffusion_core.canvases.windows import WindowLayout
 from syncdiffusion_core.process import variance_exploding
 from syncdiffusion_core.sampling import sample
 from syncdiffusion_core.strategies import Synchronisation
 from syncdiffusion_core.views.view_set import aggregate
-from syncdiffusion_core.views.windows import WindowLayout
 
 VE = variance_exploding()
 SIGMAS = [8.0, 2.0, 0.5, 0.0]

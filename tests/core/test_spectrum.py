@@ -7,11 +7,18 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from syncdiffusion_core.canvases.windows import WindowLayout
 from syncdiffusion_core.denoiser import Rows
-from syncdiffusion_core.guidance import PerceptualGuidance
-from syncdiffusion_core.process import rectified_flow, variance_exploding, variance_preserving
-from syncdiffusion_core.pullbacks import Gradient, ImagePrior, ThroughModel, decoder_only, forward_only, make_pullback
-from syncdiffusion_core.spectrum import (
+from syncdiffusion_core.guidance.perceptual import PerceptualGuidance
+from syncdiffusion_core.guidance.pullbacks import (
+    Gradient,
+    ImagePrior,
+    ThroughModel,
+    decoder_only,
+    forward_only,
+    make_pullback,
+)
+from syncdiffusion_core.guidance.spectrum import (
     NATURAL_BEND,
     Spectrum,
     SpectrumSource,
@@ -21,7 +28,7 @@ from syncdiffusion_core.spectrum import (
     natural_spectrum,
     save_spectrum,
 )
-from syncdiffusion_core.views.windows import WindowLayout
+from syncdiffusion_core.process import rectified_flow, variance_exploding, variance_preserving
 
 VE, FLOW, EDM, VP = variance_exploding(), rectified_flow(), variance_exploding(sigma_data=0.5), variance_preserving()
 LAW = Spectrum((0.004, 0.02, 0.1, 0.5), (0.02, 0.05, 0.1, 0.3))

@@ -4,12 +4,12 @@ import core_toys as toys
 import pytest
 import torch
 
-from syncdiffusion_core.guidance import PerceptualGuidance
+from syncdiffusion_core.canvases.windows import WindowLayout
+from syncdiffusion_core.guidance.perceptual import PerceptualGuidance
 from syncdiffusion_core.process import rectified_flow, variance_exploding
 from syncdiffusion_core.sampling import sample
 from syncdiffusion_core.strategies import STRATEGIES, Synchronisation
 from syncdiffusion_core.views.view_set import aggregate, resynchronise
-from syncdiffusion_core.views.windows import WindowLayout
 
 SIGMAS = [14.6, 5.0, 2.0, 0.7, 0.2, 0.0]
 FLOW_SIGMAS = [0.99, 0.8, 0.5, 0.2, 0.0]

@@ -14,11 +14,11 @@ from demo import judge, skyline
 from demo.export import WEIGHTS
 from demo.light_decoder import load_light_decoder
 from demo.pipeline import load_demo
+from syncdiffusion_core.guidance.spectrum import Spectrum, load_spectrum, save_spectrum
 from syncdiffusion_core.perceptual.files import check_perceptual, load_perceptual, save_perceptual
 from syncdiffusion_core.perceptual.lpips_net import LpipsNet, Trunk
 from syncdiffusion_core.perceptual.scene_net import SceneNet
 from syncdiffusion_core.perceptual.style import StyleNet
-from syncdiffusion_core.spectrum import Spectrum, load_spectrum, save_spectrum
 from syncdiffusion_core.weights import open_weights, write_weights
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*'(pretrained|weights)':UserWarning:torchvision")

@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from syncdiffusion_core.blending import Blend, window_weight
+from syncdiffusion_core.canvases.windows import WindowLayout, Windows, full_canvas
 from syncdiffusion_core.views.view_set import aggregate, resynchronise
-from syncdiffusion_core.views.windows import WindowLayout, Windows, full_canvas
 
 
 def layout(window=(64, 64), stride=(16, 16), wrap=(False, False), blend=Blend.UNIFORM, px=1) -> WindowLayout:

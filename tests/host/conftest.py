@@ -18,7 +18,7 @@ def models(small) -> dict[str, object]:
 
 @pytest.fixture
 def module_of(pack) -> Callable[[str], object]:
-    """module_of("host.gradients") -> that module of the pack, as ComfyUI has loaded it."""
+    """module_of("host.gradient.gradients") -> that module of the pack, as ComfyUI has loaded it."""
     package = pack["SyncDiffusionWindowTiler"].__module__.rsplit(".", 1)[0]
     return lambda name: sys.modules[f"{package}.{name}"]
 

@@ -161,7 +161,7 @@ class TestMasks:
         mask[..., :40] = 1
         positive = small.conditioning(1, mask=mask, mask_strength=1.0) + small.conditioning(4)
         plain = sample(how, models["eps"], positive=positive)
-        module = module_of("host.attention_merging")
+        module = module_of("host.conditioning.attention_merging")
         monkeypatch.setattr(module, "_call", lambda x, options: None)
         close(sample(how, merging(models["eps"]), positive=positive), plain)
 
@@ -202,7 +202,7 @@ class TestGuidance:
         self, gradient, merging, models, panorama, windows, guidance, module_of, monkeypatch
     ):
         """All five windows in one gradient pass, or two: it is never merged."""
-        pictures, module = [], module_of("host.run")
+        pictures, module = [], module_of("host.run.resolved")
         planned = module.window_memory
         for size in (2, 5):
             take = lambda *args, size=size: replace(planned(*args), pulled=size, decoded=size)  # noqa: E731

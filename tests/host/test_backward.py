@@ -18,12 +18,12 @@ def same(one, other):
 @pytest.fixture
 def gradients(module_of):
     """The pack's module that leaves inference mode."""
-    return module_of("host.gradients")
+    return module_of("host.gradient.gradients")
 
 
 @pytest.fixture
 def missing_backward(module_of):
-    return module_of("host.guidance").missing_backward
+    return module_of("host.run.settings").missing_backward
 
 
 def said(host):

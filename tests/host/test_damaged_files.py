@@ -29,7 +29,7 @@ def said(call) -> str | None:
 @pytest.fixture
 def demo_files(module_of, monkeypatch, tmp_path):
     """The loader's module, with copies of the pack's files to damage."""
-    module = module_of("host.demo_model")
+    module = module_of("host.files.demo_model")
     for name, file in (("FILE", "demo_model"), ("CONTROL_FILE", "horizon_control"), ("LIGHT_FILE", "light_decoder")):
         shutil.copy(WEIGHTS / f"{file}.safetensors", tmp_path)
         monkeypatch.setattr(module, name, tmp_path / f"{file}.safetensors")
@@ -71,7 +71,7 @@ class Model:
 
 
 def light(module_of, latent_format):
-    looks = module_of("host.decoder")
+    looks = module_of("host.gradient.decoder")
     return looks.make_decoder(looks.Look.LIGHT, None, Model(latent_format))
 
 
@@ -200,7 +200,7 @@ def test_names_that_are_not_offered_are_told_before_the_run(host, perceptual_fol
 
 
 def test_what_is_whole_or_not_yet_fetched_runs(host, perceptual_folder, module_of):
-    files = module_of("host.perceptual_files")
+    files = module_of("host.files.perceptual_files")
     for name in (files.BUILT_IN, files.BUILT_IN_STYLE, *files.DOWNLOADS, None):
         assert before_the_run(host, name) is None
 
@@ -227,7 +227,7 @@ def test_another_file_of_the_same_name_is_loaded_anew(host, perceptual_folder):
 
 
 def test_the_built_in_network_is_mended_by_installing_the_pack(module_of, monkeypatch, tmp_path, run_node):
-    files = module_of("host.perceptual_files")
+    files = module_of("host.files.perceptual_files")
     monkeypatch.setattr(files, "BUILT_IN_FILE", tmp_path / "scene_perceptual.safetensors")
     files.BUILT_IN_FILE.write_bytes(b"version https://git-lfs.github.com/spec/v1\n")
     for name in (files.BUILT_IN, files.BUILT_IN_STYLE):
@@ -261,7 +261,7 @@ def test_names_that_no_file_can_have(name, run_node):
 
 
 def test_a_folder_that_takes_no_spectrum_is_said(perceptual_folder, module_of):
-    spectra = module_of("host.spectra")
+    spectra = module_of("host.files.spectra")
     (perceptual_folder / "spectra").write_bytes(b"a file where the folder should be")
     words = said(lambda: spectra.keep_spectrum("own", spectra.Spectrum((1.0,), (1.0,), 1)))
     assert words.startswith("name: 'own' could not be written into ")

@@ -20,7 +20,7 @@ class Brightness(torch.nn.Module):
 
 @pytest.fixture
 def brightness(module_of):
-    return module_of("host.perceptual").PerceptualModel.wrap(Brightness(), "brightness")
+    return module_of("host.gradient.perceptual").PerceptualModel.wrap(Brightness(), "brightness")
 
 
 def stripes(*levels: float, tall: bool = False, rest: int = 0) -> torch.Tensor:

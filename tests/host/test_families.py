@@ -33,7 +33,7 @@ def test_loads(name, of):
 
 @every_family
 def test_windows_and_strides_are_held_to_the_patch(name, of, module_of, windows):
-    bench, layout = of(name), module_of("host.layout")
+    bench, layout = of(name), module_of("host.run.layout")
     model, patch, cell_px = bench.model.model, bench.family.patch, bench.family.cell_px
     assert layout.patch_size(model) == patch
     canvas = torch.empty(1, 1, 64 // cell_px, 192 // cell_px)
@@ -51,7 +51,7 @@ def test_the_patch_of_cosmos_and_anima(module_of):
     frame |= {"patch_spatial": 2, "patch_temporal": 1, "pos_emb_cls": "rope3d"}
     frame |= {"model_channels": 64, "num_blocks": 1, "num_heads": 1}
     network = comfy.ldm.cosmos.predict2.MiniTrainDIT(**frame, device="meta", operations=comfy.ops.disable_weight_init)
-    assert module_of("host.layout").patch_size(SimpleNamespace(diffusion_model=network)) == 2
+    assert module_of("host.run.layout").patch_size(SimpleNamespace(diffusion_model=network)) == 2
 
 
 @every_family
@@ -165,7 +165,7 @@ def test_models_of_pixels_are_guided_without_a_vae(name, of, windows):
 
 def test_the_noise_scale_of_a_pixel_model_is_its_own(of, module_of):
     """HiDream-O1's noise is eight times as large: x = (1 - sigma) x0 + 8 sigma eps."""
-    process = module_of("host.process").host_process(of("HiDream-O1").model.model.model_sampling)
+    process = module_of("host.run.process").host_process(of("HiDream-O1").model.model.model_sampling)
     assert (process.a(0.25), process.b(0.25)) == (0.75, 2.0)
     assert process.state_variance(0.25) == 0.75**2 + 4.0
 

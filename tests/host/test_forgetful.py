@@ -14,7 +14,7 @@ X = torch.linspace(-2, 2, 6, dtype=torch.float64)
 
 @pytest.fixture
 def forgetful(module_of):
-    return module_of("host.forgetful")
+    return module_of("host.gradient.forgetful")
 
 
 def gradient(made, saved=nullcontext):

@@ -34,7 +34,7 @@ def vae_of_windows(module_of):
     """vae_of_windows(vae, room)(views) -> the VAE that a ControlNet of these windows is given."""
 
     def of(vae, room):
-        module = module_of("host.hint_latents")
+        module = module_of("host.conditioning.hint_latents")
         kept = module.HintLatents(room)
         return lambda views: module.WindowVae(vae, kept, module.Rows.grid(1, tuple(views)), (8, 8))
 

@@ -153,7 +153,7 @@ def test_an_error_of_the_decoder_passes_on_where_weights_are_streamed(
         def is_dynamic(self):
             return True
 
-    decoder, calls = module_of("host.decoder").HostDecoder, []
+    decoder, calls = module_of("host.gradient.decoder").HostDecoder, []
     decode = decoder.__call__
 
     def second_time_broken(self, x0):

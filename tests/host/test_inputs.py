@@ -34,7 +34,7 @@ def decode(run_node, vae):
 
 @pytest.fixture
 def check_latent(module_of):
-    return module_of("host.checks").check_latent
+    return module_of("host.run.checks").check_latent
 
 
 def of(value):

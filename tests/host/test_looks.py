@@ -19,7 +19,7 @@ from demo.light_decoder import load_light_decoder
 @pytest.fixture
 def looks(module_of):
     """The pack's module of decoders."""
-    return module_of("host.decoder")
+    return module_of("host.gradient.decoder")
 
 
 @pytest.fixture
@@ -46,7 +46,7 @@ def latents(channels=4, *between, n=2, side=8):
 
 def gradient(module_of, decoder, x0):
     """(picture, d sum of squares / d x0) as the guidance takes it."""
-    with module_of("host.gradients").outside_inference(), torch.enable_grad():
+    with module_of("host.gradient.gradients").outside_inference(), torch.enable_grad():
         leaf = x0.clone().requires_grad_(True)
         image = decoder(leaf)
         (g,) = torch.autograd.grad(image.square().sum(), leaf)
@@ -223,7 +223,7 @@ def test_bfloat16_by_autocast_leaves_the_module_alone_and_the_gradient_where_it_
 
 
 def test_float16_on_a_cpu_is_refused_with_a_remedy(module_of):
-    precision = module_of("host.precision")
+    precision = module_of("host.gradient.precision")
     with pytest.raises(ValueError, match=r"'float16' needs a GPU.*choose 'bfloat16' or 'as loaded'"):
         precision.check_precision(precision.Precision.FLOAT16, torch.device("cpu"))
     precision.check_precision(precision.Precision.FLOAT16, torch.device("cuda"))

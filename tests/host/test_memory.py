@@ -11,7 +11,7 @@ GB = 2**30
 
 @pytest.fixture
 def memory(module_of):
-    return module_of("host.memory")
+    return module_of("host.run.memory")
 
 
 @pytest.fixture
@@ -127,7 +127,7 @@ def test_guided_passes_are_reserved_for(models, memory, room, vae, perceptual, m
     """Through the model more than forward only, both more than no guidance; and the larger stage counts alone."""
     stable_diffusion(monkeypatch, models["eps"])
     room(100 * GB)
-    kinds, savings = memory.Gradient, module_of("host.savings").Savings()
+    kinds, savings = memory.Gradient, module_of("host.run.savings").Savings()
     plans = {
         kind: memory.window_memory(
             models["eps"],

@@ -6,7 +6,7 @@ import comfy.samplers
 import pytest
 import torch
 
-from syncdiffusion_core.views.windows import WindowLayout
+from syncdiffusion_core.canvases.windows import WindowLayout
 
 MOVED_STEP, MOVE = 2, 1.0
 KEEPS = {
@@ -57,7 +57,7 @@ def response(pack, models):
 
     With a constant prediction a state shrinks with sigma, and so must the move.
     """
-    host_sampler = sys.modules[pack["SyncDiffusionSampler"].__module__.replace(".sampler", ".host.sampler")]
+    host_sampler = sys.modules[pack["SyncDiffusionSampler"].__module__.replace(".sampler", ".host.run.sampler")]
     sigmas = comfy.samplers.calculate_sigmas(models["eps"].model.model_sampling, "karras", 20)[:11]
 
     def measure(name: str) -> tuple[float, float]:

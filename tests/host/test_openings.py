@@ -42,7 +42,7 @@ class Recording:
 @pytest.fixture
 def recorded(module_of, models):
     def run(name, lie, named=True, steps=8):
-        module, sampler = module_of("host.openings"), comfy.samplers.sampler_object(name)
+        module, sampler = module_of("host.run.openings"), comfy.samplers.sampler_object(name)
         levels = comfy.samplers.calculate_sigmas(models["eps"].model.model_sampling, "karras", steps)
         names = [sampler.sampler_function.__name__] if named else []
         model = Recording(module.Openings(levels.tolist(), names), models["eps"], lie)
@@ -76,15 +76,15 @@ def test_samplers_of_unknown_names_are_learnt_from_their_first_steps(name, lie, 
 
 
 def test_a_sampler_that_tells_nothing_is_known_by_its_levels(module_of):
-    openings = module_of("host.openings").Openings([8.0, 4.0, 2.0, 0.0])
+    openings = module_of("host.run.openings").Openings([8.0, 4.0, 2.0, 0.0])
     assert [openings.of(level) for level in (8.0, 5.6, 4.0, 2.8, 2.0)] == [0, None, 1, None, 2]
 
 
 def test_levels_that_come_twice(module_of):
-    openings = module_of("host.openings").Openings([8.0, 4.0, 4.0, 2.0, 0.0])
+    openings = module_of("host.run.openings").Openings([8.0, 4.0, 4.0, 2.0, 0.0])
     assert [openings.of(level) for level in (8.0, 4.0, 4.0, 2.0)] == [0, 1, 2, 3]
 
 
 def test_a_step_that_is_left_out(module_of):
-    openings = module_of("host.openings").Openings([8.0, 4.0, 2.0, 1.0, 0.0])
+    openings = module_of("host.run.openings").Openings([8.0, 4.0, 2.0, 1.0, 0.0])
     assert [openings.of(level) for level in (8.0, 2.0, 1.0)] == [0, 2, 3]

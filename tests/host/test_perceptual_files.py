@@ -224,7 +224,7 @@ def test_a_full_disk_is_said_with_the_room_that_it_takes(place, module, publishe
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     url, digest = published(trunk("vgg19-style"))
-    downloads = module_of("host.downloads")
+    downloads = module_of("host.files.downloads")
     if place == "the download":
         monkeypatch.setattr(downloads.tempfile, "TemporaryFile", full)
     else:
@@ -262,7 +262,7 @@ from comfy.cli_args import args
 args.cpu, args.base_directory = True, {base!r}
 import nodes
 assert asyncio.run(nodes.load_custom_node({pack!r}))
-files = next(module for name, module in sys.modules.items() if name.endswith("host.perceptual_files"))
+files = next(module for name, module in sys.modules.items() if name.endswith("files.perceptual_files"))
 from pathlib import Path
 files.fetch(files.Download("x.safetensors", "vgg19-style", {url!r}, "0" * 64, 500), Path({folder!r}))
 """
@@ -348,7 +348,7 @@ def test_what_earlier_kills_left_goes_and_nothing_else(way, module, published, t
 
 def test_what_another_process_is_writing_stays(module, module_of, tmp_path):
     left = scratch(tmp_path, age_s=5)
-    module_of("host.downloads").sweep(tmp_path)
+    module_of("host.files.downloads").sweep(tmp_path)
     assert all(path.exists() for path in left)
 
 

@@ -63,7 +63,7 @@ def test_the_clean_output_of_the_hosts_sampler_stays_whole(
         )
 
     wanted = run()
-    monkeypatch.setattr(module_of("host.previews"), "LONGEST", 12)
+    monkeypatch.setattr(module_of("host.run.previews"), "LONGEST", 12)
     got = run()
     assert shown[-2:] == [(1, 4, 4, 12), (1, 4, 8, 24)]
     assert all(torch.equal(ours["samples"], theirs["samples"]) for ours, theirs in zip(got, wanted, strict=True))

@@ -15,12 +15,12 @@ from bench.meter import LiveTensors
 
 @pytest.fixture
 def recompute(module_of):
-    return module_of("host.recompute")
+    return module_of("host.gradient.recompute")
 
 
 @pytest.fixture
 def gradients(module_of):
-    return module_of("host.gradients")
+    return module_of("host.gradient.gradients")
 
 
 def kept_bytes(run):
@@ -178,7 +178,7 @@ def test_every_family_has_the_same_gradient_when_it_is_recomputed(name, of, reco
 @pytest.fixture
 def no_room(module_of, monkeypatch):
     """no_room() -> the plans of the runs from then on, in which not even one window's activations fit."""
-    memory, plans = module_of("host.memory"), []
+    memory, plans = module_of("host.run.memory"), []
     plan = memory.window_memory
 
     def tight(*args):
@@ -187,7 +187,7 @@ def no_room(module_of, monkeypatch):
 
     def start():
         monkeypatch.setattr(memory, "_room", lambda *args: 0)
-        monkeypatch.setattr(module_of("host.run"), "window_memory", tight)
+        monkeypatch.setattr(module_of("host.run.resolved"), "window_memory", tight)
         return plans
 
     return start

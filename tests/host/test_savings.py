@@ -203,14 +203,14 @@ def test_pictures_too_small_for_the_network_are_refused(guided, shrink, decoder,
 
 
 def test_steps_by_their_noise_levels(module_of):
-    steps = module_of("host.windowed").Steps([8.0, 4.0, 2.0, 0.0])
+    steps = module_of("host.run.windowed").Steps([8.0, 4.0, 2.0, 0.0])
     assert [steps.of(level) for level in (9.0, 8.0, 5.0, 4.0, 3.0, 2.0, 0.5, 0.0)] == [0, 0, 0, 1, 1, 2, 2, 2]
 
 
 def test_each_step_cuts_what_is_tied_to_places_to_its_own_windows(models, windows, module_of):
     """Conditioning is cut by the windows' numbers among all of a run; see test_slices for what is cut."""
     ramp = torch.linspace(0, 1, 24).expand(1, 1, 8, 24)
-    layout, tags = module_of("host.layout"), module_of("host.tags")
+    layout, tags = module_of("host.run.layout"), module_of("host.conditioning.tags")
     rolled = layout.resolve_windows(windows(64, 32, grid="rolled"), models["eps"].model, ramp)
     for step in range(5):
         now = rolled.at(step)

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from syncdiffusion_core.spectrum import fit_spectrum, load_spectrum
+from syncdiffusion_core.guidance.spectrum import fit_spectrum, load_spectrum
 
 NODE = "SyncDiffusionLatentSpectrum"
 
@@ -77,9 +77,9 @@ def test_a_spectrum_measured_anew_is_seen(run_node, pack, models, vae, images, s
 
 
 def test_kept_spectra_are_not_offered_as_networks(run_node, module_of, models, vae, images, spectra):
-    before = module_of("host.perceptual_files").choices()
+    before = module_of("host.files.perceptual_files").choices()
     run_node(NODE, name="own", window_size=64, images=images, model=models["eps"], vae=vae)
-    assert module_of("host.perceptual_files").choices() == before
+    assert module_of("host.files.perceptual_files").choices() == before
 
 
 def test_pixels_need_no_vae(run_node, images, spectra):

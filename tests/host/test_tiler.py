@@ -100,7 +100,7 @@ def test_nothing_is_said_without_a_canvas(host, run_node):
 
 @pytest.fixture
 def layout_module(module_of):
-    return module_of("host.layout")
+    return module_of("host.run.layout")
 
 
 def tiled(run_node, side: int, **inputs):

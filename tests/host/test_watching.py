@@ -51,13 +51,13 @@ class TestNumbers:
             panorama(models["eps"], windows(64, 32), steps=3, guidance=guide, algorithm="reference (Algorithm 1)")
 
     def test_windows_left_alone_are_said(self, panorama, windows, models, guidance, module_of, monkeypatch):
-        pulled = module_of("host.guiding").PerceptualGuidance._decoder_gradient
+        pulled = module_of("host.run.guiding").PerceptualGuidance._decoder_gradient
 
         def broken(self, x0, anchor):
             loss, gradient = pulled(self, x0, anchor)
             return loss, gradient * float("nan")
 
-        monkeypatch.setattr(module_of("host.guiding").PerceptualGuidance, "_decoder_gradient", broken)
+        monkeypatch.setattr(module_of("host.run.guiding").PerceptualGuidance, "_decoder_gradient", broken)
         guide = guidance(weight=20.0, end_percent=1.0, gradient="decoder only")
         trace = panorama(models["eps"], windows(64, 32), steps=2, guidance=guide, windows_per_batch=1)[1]
         assert "of them were left alone, because their gradient holds NaN" in trace
@@ -178,7 +178,7 @@ class TestMemory:
         def full(self, image):
             raise torch.OutOfMemoryError("CUDA out of memory")
 
-        monkeypatch.setattr(module_of("host.guiding").HostDistance, "features", full)
+        monkeypatch.setattr(module_of("host.run.guiding").HostDistance, "features", full)
         picture = {"anchor_image": torch.rand(1, 64, 64, 3)} if anchor == "reference image" else {}
         guide = guidance(weight=20.0, end_percent=1.0, gradient="decoder only", anchor=anchor, **picture)
         with pytest.raises(torch.OutOfMemoryError, match="Not even one window fits"):

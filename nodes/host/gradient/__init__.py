@@ -1,0 +1,1 @@
+"""What guidance differentiates: decoders, perceptual networks, and the ways back through them."""

@@ -1,0 +1,136 @@
+"""The guidance of one run: the user's settings, made for this model, canvas and schedule."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+
+import comfy.utils
+import torch
+from torch import Tensor
+
+from ....syncdiffusion_core.canvases.windows import Grid
+from ....syncdiffusion_core.guidance.loss_scale import LossScale
+from ....syncdiffusion_core.guidance.perceptual import GuidanceTrace, PerceptualGuidance
+from ....syncdiffusion_core.guidance.pullbacks import Gradient
+from ....syncdiffusion_core.guidance.targets import Anchor, AnchorKind
+from ....syncdiffusion_core.perceptual.resized import Resized
+from ....syncdiffusion_core.schedule import Clock, concentrate
+from ..conditioning.attention_merging import merging_of
+from ..gradient.decoder import HostDecoder, make_decoder, pixel_space_vae, say_look
+from ..gradient.perceptual import HostDistance
+from ..progress import say
+from .kept import free_cells
+from .layout import resolve_windows
+from .memory import load_together, window_batches
+from .plan import Algorithm
+from .process import percent_of_sigma
+from .resolved import Run
+from .settings import GuidanceSettings, HostGuidance, missing_backward, say_forward_only
+
+
+def make_guidance(run: Run, x: Tensor) -> HostGuidance | None:
+    """The run's guidance over its canvas x [N, C, …, H, W]; None where it has none, or it could move nothing."""
+    settings = run.plan.guidance
+    weights = _weights(run)
+    if settings is None or not any(weights) or _is_alone(run, settings):
+        return None
+    savings, reference = settings.savings, run.plan.algorithm is Algorithm.REFERENCE
+    merged = merging_of(run.patcher.model_options.get("transformer_options", {})) is not None
+    decoder = make_decoder(savings.look, settings.vae or pixel_space_vae(), run.inner_model, savings.precision)
+    say_look(savings.look, run.inner_model.latent_format)
+    decoder.recompute = run.memory.recompute_decoder
+    load_together([run.patcher, decoder.patcher, settings.perceptual.patcher], run.memory.reserved)
+    guidance = PerceptualGuidance(
+        decode=decoder,
+        distance=Resized(HostDistance(settings.perceptual), savings.shrink),
+        weights=weights,
+        anchor=_fitted_anchor(run, settings.anchor, x, decoder),
+        gradient=_gradient(run, settings.gradient),
+        batch_size=window_batches(run.memory.pulled or run.memory.windows, forget=run.forget),
+        decode_batch=window_batches(run.memory.decoded, forget=run.forget),
+        first_pass_batch=window_batches(run.memory.windows, forget=run.forget) if merged else run.batches,
+        max_move=None if reference else settings.max_move,
+        loss_scale=LossScale() if decoder.dtype == torch.float16 else None,
+        where=_where(run, settings.mask),
+        guided=savings.guided,
+        second_pass=savings.second_pass or merged,  # guidance looks at windows alone, and the step is merged
+        spectrum=settings.spectrum,
+        spectrum_source=settings.spectrum_source,
+        report=partial(_report, run.plan.on_trace),
+    )
+    return HostGuidance(guidance, run.patcher.is_dynamic())
+
+
+def _is_alone(run: Run, settings: GuidanceSettings) -> bool:
+    """Whether there is one window, and nothing else that it could be pulled towards; says so."""
+    alone = len(run.windows) == 1 and settings.anchor.kind is not AnchorKind.IMAGE
+    if alone:
+        run.warn(
+            "guidance: it is left out, because one window would be its own anchor; a reference image can be the anchor "
+            "of one window"
+        )
+    return alone
+
+
+def _weights(run: Run) -> list[float]:
+    """The weight of each step; says so when a guidance with weight finds no step to guide."""
+    settings = run.plan.guidance
+    if settings is None:
+        return []
+    schedule = settings.savings.over(settings.schedule)
+    if run.plan.algorithm is Algorithm.REFERENCE:
+        schedule = replace(schedule, clock=Clock.INDEX)
+    percents = [percent_of_sigma(run.inner_model.model_sampling, sigma) for sigma in run.sigmas]
+    weights = schedule.weights(percents, run.plan.first_step, run.plan.total_steps)
+    weights = [settings.savings.strength * weight for weight in concentrate(weights, settings.savings.part)]
+    if schedule.weight > 0 and not any(weights):
+        run.warn(
+            f"guidance: no step is guided, because it runs from {schedule.start:.0%} to {schedule.end:.0%} of the "
+            f"schedule and this run from {percents[0]:.0%} to {percents[-1]:.0%}; raise its end_percent or the denoise"
+        )
+    return weights
+
+
+def _where(run: Run, mask: Tensor | None) -> Tensor | None:
+    """How much of its move each cell of the canvas takes, [N or 1, H, W]; None for all of it everywhere."""
+    if mask is None and run.denoise_mask is None:
+        return None
+    device, canvas = run.sigma_tensor.device, run.windows.canvas
+    where = torch.ones(1, *canvas, device=device)
+    if mask is not None:
+        where = comfy.utils.reshape_mask(mask, (mask.shape[0], 1, *canvas))[:, 0].to(where)
+    if run.denoise_mask is not None:
+        where = where * free_cells(run.denoise_mask)
+    if not where.any():
+        run.warn("guidance: no window is guided, because its mask and the noise mask leave it no place to act")
+    return where
+
+
+def _gradient(run: Run, asked: Gradient) -> Gradient:
+    """The gradient asked for, or the forward-only one where the model has no backward; says so."""
+    if asked is not Gradient.THROUGH_MODEL:
+        return asked
+    reason = missing_backward(run.patcher)
+    if reason is None:
+        return asked
+    say_forward_only(reason)
+    return Gradient.FORWARD_ONLY
+
+
+def _fitted_anchor(run: Run, anchor: Anchor, x: Tensor, decoder: HostDecoder) -> Anchor:
+    """The anchor on this canvas: its picture the size of a decoded window, the place of a window by index."""
+    layout = run.plan.windows
+    if anchor.kind is AnchorKind.INDEX:
+        tiled = resolve_windows(replace(layout, grid=Grid.TILED), run.inner_model, x)
+        return replace(anchor, corner=tiled.origins[anchor.window(tiled)])
+    if anchor.image is None:
+        return anchor
+    size = decoder.picture_size(layout.window_width_px, layout.window_height_px)
+    return replace(anchor, image=comfy.utils.common_upscale(anchor.image, *size, "bicubic", "center").clamp(0, 1))
+
+
+def _report(on_trace: Callable[[GuidanceTrace], None] | None, trace: GuidanceTrace) -> None:
+    """Of a function of its own: a method would tie the run to itself, and its model stay until the next collection."""
+    if on_trace is not None:
+        on_trace(trace)
+    say(trace.describe())

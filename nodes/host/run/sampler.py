@@ -1,0 +1,109 @@
+"""SyncDiffusion as a SAMPLER of the host."""
+
+from collections.abc import Callable
+from functools import partial
+
+import comfy.samplers
+import torch
+from torch import Tensor
+
+from ....syncdiffusion_core.extrapolation import extrapolate, visiting_order
+from ....syncdiffusion_core.sampling import sample
+from .guiding import make_guidance
+from .kept import free_cells
+from .openings import Openings
+from .plan import Algorithm, Plan, is_euler, refuse_unmovable, refuse_without_noise
+from .previews import Previews
+from .resolved import Run
+from .settings import HostGuidance
+from .watching import Told, check_result, shown_windows
+from .windowed import Mover, WindowedGuider, WindowedModel
+from .wrapped import names_in
+
+
+def make_sampler(plan: Plan) -> comfy.samplers.KSAMPLER:
+    """A SAMPLER that runs the plan under any guider, noise and sigmas."""
+    refuse_unmovable(plan)
+
+    def sample_synchronised(model, x, sigmas, extra_args=None, callback=None, disable=None):
+        run = Run(plan, model, x, sigmas, extra_args or {})
+        guidance = None if plan.algorithm is Algorithm.SEQUENTIAL else make_guidance(run, x)
+        previews = Previews(callback)
+        with shown_windows(run.guider, run.windows):
+            result = _sampled(run, guidance, x, previews, disable)
+        check_result(result, x)
+        previews.finish()
+        if guidance is not None and (line := guidance.left_out()):
+            run.warn(line)
+        run.finish()
+        return result
+
+    return comfy.samplers.KSAMPLER(sample_synchronised, inpaint_options=plan.inner.inpaint_options)
+
+
+def _sampled(run: Run, guidance: HostGuidance | None, x: Tensor, callback: Callable, disable: bool | None) -> Tensor:
+    """The canvas at the last sigma."""
+    if run.plan.algorithm is Algorithm.SEQUENTIAL:
+        return _sequential(run, x, Told(callback))
+    if guidance is not None and _is_ours(run.plan):
+        return _reference(run, guidance, x, Told(callback))
+    return _by_host(run, guidance, x, callback, disable)
+
+
+def _is_ours(plan: Plan) -> bool:
+    """Whether the loop is ours: windows moved apart and a second pass at each, as in Algorithm 1."""
+    return plan.algorithm is not Algorithm.HOST_SAMPLER and is_euler(plan.inner)
+
+
+def _by_host(run: Run, guidance: HostGuidance | None, x: Tensor, callback: Callable, disable: bool | None) -> Tensor:
+    """The inner sampler's own loop over the canvas, moved at the start of each guided step."""
+    inner, told, mover = run.plan.inner, Told(callback), None
+    if guidance is not None:
+        openings = Openings(run.sigmas, names_in(inner))
+        told = Told(callback, openings.tell)
+        mover = Mover(guidance, run.denoiser(), run.process, run.grid, openings)
+    guider = WindowedGuider(run.guider, run.options, run.grid, run.steps, run.batches, run.slicer)
+    return inner.sampler_function(
+        WindowedModel(run.model, guider, run.options, mover),
+        x,
+        run.sigma_tensor,
+        extra_args=run.extra_args,
+        callback=told,
+        disable=disable,
+        **inner.extra_options,
+    )
+
+
+def _reference(run: Run, guidance: HostGuidance, x: Tensor, callback: Callable) -> Tensor:
+    return sample(
+        run.denoiser(),
+        run.process,
+        run.grid,
+        x,
+        run.sigmas,
+        guidance=guidance,
+        batch_size=run.batches,
+        on_step=partial(_tell, callback),
+    )
+
+
+def _sequential(run: Run, x: Tensor, callback: Callable) -> Tensor:
+    refuse_without_noise(run.host_model.noise)
+    known = torch.zeros(x.shape[0], *x.shape[-2:], dtype=torch.bool, device=x.device)
+    if run.denoise_mask is not None:
+        known = ~free_cells(run.denoise_mask)
+    known = known[(slice(None), *[None] * (x.ndim - 3))]  # [N, 1, …, H, W]
+    order = visiting_order(run.windows, known)
+
+    def on_step(done: int, sigma: float, x0: Tensor, canvas: Tensor) -> None:
+        # The host's bar counts the steps of one pass over the canvas.
+        _tell(callback, (done - 1) // len(order), sigma, x0, canvas)
+
+    given = (run.sigmas, known, run.host_model.latent_image, run.host_model.noise, order)
+    run_through = {"on_step": on_step, "batch_size": run.batches}
+    return extrapolate(run.denoiser(), run.process, run.windows, x, *given, **run_through)
+
+
+def _tell(callback: Callable, step: int, sigma: float, x0: Tensor, canvas: Tensor) -> None:
+    """What the host's samplers tell after each step, for the bar and the preview."""
+    callback({"i": step, "sigma": sigma, "sigma_hat": sigma, "denoised": x0, "x": canvas})

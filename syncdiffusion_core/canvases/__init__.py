@@ -1,0 +1,1 @@
+"""Canvases and the views of them, a file each."""
