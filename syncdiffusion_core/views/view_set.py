@@ -1,63 +1,67 @@
-"""The contract of a set of views, and the aggregation A of SyncTweedies."""
+"""The contract of a set of views, and the aggregation A of SyncTweedies.
+
+A canvas is a table or a linear function (``tables``); everything else is derived (``relations``).
+"""
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import torch
 from torch import Tensor
 
 
+class Sums(NamedTuple):
+    """Views on their way to the canvas: a weighted sum [N, C, …, *canvas] and its weights [1, 1, *canvas]."""
+
+    total: Tensor
+    weight: Tensor
+
+    def plus(self, other: "Sums") -> "Sums":
+        """These and other views of the same canvas."""
+        return Sums(self.total + other.total, self.weight + other.weight)
+
+    def mean(self) -> Tensor:
+        """The weighted mean: [N, C, …, *canvas]; cells that no view covers are 0."""
+        return self.total / torch.where(self.weight == 0, torch.ones_like(self.weight), self.weight)
+
+
 class ViewSet(Protocol):
-    """N views of one canvas. Immutable; both maps come from the same stored indices.
+    """V views of one canvas, of one step. Immutable; both maps are made from the same stored numbers.
 
     Rows of a stack of views are ordered view-major, sample-minor: (v0,s0), (v0,s1), …, (v1,s0), …
-
-    names: what each view is called in ``Rows``: its number here, or in the larger set that it was taken from.
-    centre: number of the middle view, the anchor of SyncDiffusion.
+    A set may also have what ``relations`` otherwise derives from its maps, under the names of the functions there.
     """
+
+    @property
+    def names(self) -> tuple[int, ...]:
+        """By which ``Rows`` and conditioning know the views: their numbers here, or in the set they were taken from."""
+        ...
+
+    @property
+    def canvas(self) -> tuple[int, ...]:
+        """Trailing shape of a canvas: (H, W), (6, S, S), (points,)."""
+        ...
+
+    @property
+    def view(self) -> tuple[int, int]:
+        """(height, width) of a view."""
+        ...
 
     def __len__(self) -> int: ...
 
-    @property
-    def names(self) -> tuple[int, ...]: ...
-
-    @property
-    def centre(self) -> int: ...
-
-    def at(self, step: int) -> "ViewSet":
-        """The views of one step: the set itself, unless it moves."""
-        ...
-
-    def nearest(self, origin: tuple[int, int]) -> int:
-        """Number of the view that is nearest to a corner (top, left) on the canvas."""
-        ...
-
-    def apart(self, turn: int) -> tuple[int, ...]:
-        """Numbers of views that do not overlap, others at each turn."""
-        ...
-
-    def subset(self, views: Sequence[int]) -> "ViewSet":
-        """Some of the views, in that order, under their names."""
-        ...
-
     def project(self, canvas: Tensor) -> Tensor:
-        """f: canvas [N, C, H, W] -> views [V*N, C, h, w]."""
+        """f: canvas [N, C, *canvas] -> views [V*N, C, h, w]."""
         ...
 
-    def unproject(self, views: Tensor) -> tuple[Tensor, Tensor]:
-        """g: views [V*N, C, h, w] -> (weighted sum [N, C, H, W], sum of weights [1, 1, H, W])."""
+    def unproject(self, views: Tensor) -> Sums:
+        """g: views [V*N, C, h, w] -> sums [N, C, *canvas], in float32 at least, in the same order at every run."""
+        ...
+
+    def subset(self, numbers: Sequence[int]) -> "ViewSet":
+        """Some of the views, by their numbers here, in that order, under their names."""
         ...
 
 
-def aggregate(view_set: ViewSet, views: Tensor) -> Tensor:
-    """A: the weighted mean of the views on the canvas (Eq. 12; SyncTweedies Eq. 6).
-
-    views [V*N, C, h, w] -> canvas [N, C, H, W]. Cells that no view covers are 0.
-    """
-    total, weight = view_set.unproject(views)
-    return total / torch.where(weight == 0, torch.ones_like(weight), weight)
-
-
-def resynchronise(view_set: ViewSet, views: Tensor) -> Tensor:
-    """F = f ∘ A ∘ g: every view replaced by the canvas's opinion of it."""
-    return view_set.project(aggregate(view_set, views))
+def aggregate(views: ViewSet, x: Tensor) -> Tensor:
+    """A∘g: the weighted mean of views x [V*N, C, h, w] on the canvas (Eq. 12; SyncTweedies Eq. 6)."""
+    return views.unproject(x).mean()

@@ -1,0 +1,100 @@
+"""Which views each step sees, and what the views are before a model is known."""
+
+from dataclasses import dataclass
+from enum import Enum
+from typing import NamedTuple, Protocol
+
+from .view_set import ViewSet
+
+
+class ViewSchedule(Protocol):
+    """The views of a run, step by step. every: all of them, among which the views of a step have their names."""
+
+    @property
+    def every(self) -> ViewSet: ...
+
+    @property
+    def largest(self) -> int:
+        """Most views that a step sees."""
+        ...
+
+    @property
+    def moves(self) -> bool:
+        """Whether steps see different views: then only a canvas can be the state of a run."""
+        ...
+
+    def at(self, step: int) -> ViewSet:
+        """The views of one step."""
+        ...
+
+    def later(self, steps: int) -> "ViewSchedule":
+        """The same for a run that begins so many steps later: the second part of one that was cut in two."""
+        ...
+
+
+@dataclass(frozen=True)
+class Still:
+    """The same views at every step."""
+
+    every: ViewSet
+    moves: bool = False
+
+    @property
+    def largest(self) -> int:
+        """All of them."""
+        return len(self.every)
+
+    def at(self, step: int) -> ViewSet:
+        """The views of one step: always the same."""
+        return self.every
+
+    def later(self, steps: int) -> "Still":
+        """These."""
+        return self
+
+
+class CellGrid(NamedTuple):
+    """What a model is made of. cell_px: pixels along a latent cell (1 for pixels); patch: cells along a patch."""
+
+    cell_px: int
+    patch: int = 1
+
+
+class Space(str, Enum):
+    """In what the views of a canvas agree."""
+
+    LATENT = "latents"
+    RGB = "pictures"
+
+
+class Resolved(NamedTuple):
+    """The views of one run, made once: of latents, and the same of decoded pictures (need not be scaled copies)."""
+
+    latent: ViewSchedule
+    pixels: ViewSchedule
+
+
+class ViewSpec(Protocol):
+    """Views as a user gives them: what the VIEWS socket carries, before a model is known."""
+
+    @property
+    def view_px(self) -> tuple[int, int]:
+        """(height, width) of what the model is shown."""
+        ...
+
+    @property
+    def space(self) -> Space:
+        """In what the views agree unless the user says otherwise."""
+        ...
+
+    @property
+    def distinct(self) -> bool:
+        """Whether the pictures of the views are meant to differ: then guidance towards one scene is refused."""
+        ...
+
+    def resolve(self, canvas: tuple[int, int] | None, grid: CellGrid) -> Resolved:
+        """The views for a model. canvas: (height, width) in latent cells where the user has one, else the spec's own.
+
+        Raises ValueError for sizes that the model's cells and patches do not allow.
+        """
+        ...
