@@ -18,7 +18,7 @@ from comfy.patcher_extension import WrappersMP
 import nodes
 from bench.shape_kinds import SHAPES
 from bench.shape_nodes import ShapeSink, ShapeSource, model_of, tokens_of, vae_of
-from syncdiffusion_core.canvases.windows import WindowLayout
+from syncdiffusion_core.canvases.window_layout import WindowLayout
 from syncdiffusion_core.reference import syncdiffusion
 from syncdiffusion_core.schedule import Clock, GuidanceSchedule
 
@@ -135,7 +135,7 @@ class Straight:
     ) -> tuple:
         canvas = comfy.sample.fix_empty_latent_channels(model, latent_image["samples"])
         sigmas = comfy.samplers.calculate_sigmas(model.get_model_object("model_sampling"), "ddim_uniform", steps)
-        layout = WindowLayout(window, window, stride, stride).resolve(tuple(canvas.shape[-2:]), 1)
+        layout = WindowLayout(window, window, stride, stride).tiled(tuple(canvas.shape[-2:]), CellGrid(1))
         loop = _Loop(layout, vae, perceptual_model, guided)
         noise, sampler = comfy.sample.prepare_noise(canvas, seed), comfy.samplers.KSAMPLER(loop)
         inputs = (noise, cfg, sampler, sigmas, positive, negative, canvas)
@@ -164,8 +164,8 @@ class _Loop:
             for step, (sigma, after) in enumerate(zip(levels[:-1], levels[1:], strict=True)):
                 schedule = GuidanceSchedule(WEIGHT * (step < self.guided), end=1.0, clock=Clock.INDEX)
                 unit = x / (1 + sigma**2) ** 0.5
-                sizes = {"steps": 1, "schedule": schedule, "sigmas": [sigma, after]}
-                x = syncdiffusion(call, decode, distance, self.windows, unit, **sizes)
+                settings = Official(steps=1, schedule=schedule, sigmas=[sigma, after])
+                x = syncdiffusion(call, PerceptualLoss(decode, distance), self.windows, unit, settings)
                 callback({"i": step, "sigma": sigma, "sigma_hat": sigma, "denoised": x, "x": x})
         return x
 

@@ -27,7 +27,7 @@ from demo.export import WEIGHTS
 from demo.palettes import BIOMES, TIMES
 from demo.pipeline import DemoModel, load_demo
 from demo.scenes import scene
-from syncdiffusion_core.canvases.windows import WindowLayout
+from syncdiffusion_core.canvases.window_layout import WindowLayout
 from syncdiffusion_core.denoiser import Denoiser, Rows, denoise_views
 from syncdiffusion_core.guidance.pullbacks import ImagePrior, Pullback, ThroughModel, decoder_only
 from syncdiffusion_core.guidance.spectrum import Spectrum, SpectrumSource, fit_spectrum
@@ -64,8 +64,8 @@ class Study:
         self.model = model
         self.half = replace(model, unet=lambda x, t, context: half(x.bfloat16(), t, context.bfloat16()).float())
         self.distance = load_perceptual(WEIGHTS / "scene_perceptual.safetensors")
-        self.windows = WindowLayout(WINDOW, WINDOW, STRIDE, STRIDE).resolve(CANVAS, 1)
-        self.anchor = self.windows.centre
+        self.windows = WindowLayout(WINDOW, WINDOW, STRIDE, STRIDE).tiled(CANVAS, CellGrid(1))
+        self.anchor = self.windows.reference
         self.moving = [range(len(self.windows))[view] for view in MOVING]
         self.measured = measured
 
@@ -102,7 +102,8 @@ class Study:
         single, half = (self.denoiser(model, seed, cfg) for model in (self.model, self.half))
 
         def pulled(pullback: Pullback, denoiser: Denoiser) -> Tensor:
-            return pullback(denoiser, VE, x, state.sigma, rows, x0, g)
+            views = self.windows.subset(self.moving)
+            return pullback(Moment(views, x, 0, state.sigma, 1, VE, denoiser), x0, g)
 
         with torch.no_grad():
             true = pulled(ThroughModel(), single)
@@ -119,7 +120,7 @@ class Study:
     def priors(self, state: State) -> dict[str, ImagePrior]:
         """Wiener's filter with every spectrum."""
         online = ImagePrior(source=SpectrumSource.ONLINE)
-        online.observe(VE, state.sigma, state.x0, 1)
+        online.observe(Moment(self.windows, state.x, 0, state.sigma, 1, VE, None), state.x0)
         priors = {
             "natural images": ImagePrior(),
             "this picture (online)": online,

@@ -18,7 +18,7 @@ from bench.journal import Journal
 from bench.judges import Judges
 from bench.pictures import Unusable, load_picture, picture
 from bench.protocol import Protocol
-from syncdiffusion_core.canvases.windows import WindowLayout
+from syncdiffusion_core.canvases.window_layout import WindowLayout
 from syncdiffusion_core.metrics.coherence import distances, mean_of_pairs, side_by_side
 from syncdiffusion_core.metrics.crops import random_crop
 from syncdiffusion_core.metrics.labels import agreement, label_distance
@@ -133,7 +133,7 @@ def borders(protocol: Protocol, arm: Arm, width_px: int) -> list[int]:
     """Columns of a panorama at which one of the arm's windows begins or ends; of single images, where they meet."""
     side = protocol.window_px
     stride = side if arm.name == SINGLE else arm.tiler.get("stride_x", protocol.stride_px)
-    windows = WindowLayout(side, side, stride, stride).resolve((side, width_px), cell_px=1)
+    windows = WindowLayout(side, side, stride, stride).tiled((side, width_px), CellGrid(1))
     lefts = {left for _, left in windows.origins}
     return sorted((lefts | {left + side for left in lefts}) - {0, width_px})
 

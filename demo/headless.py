@@ -15,7 +15,7 @@ import torch
 from PIL import Image
 
 from syncdiffusion_core.blending import Blend
-from syncdiffusion_core.canvases.windows import WindowLayout
+from syncdiffusion_core.canvases.window_layout import WindowLayout
 from syncdiffusion_core.denoiser import Rows
 from syncdiffusion_core.guidance.perceptual import GuidanceTrace, PerceptualGuidance
 from syncdiffusion_core.guidance.pullbacks import Gradient
@@ -51,7 +51,7 @@ def panorama(
     """A panorama image [3, 128, 768] in [0, 1]; MultiDiffusion where there is no schedule."""
     canvas = tuple(length // CELL_PX for length in CANVAS_PX)
     layout = WindowLayout(WINDOW_PX, WINDOW_PX, stride_px, stride_px, blend=Blend.FEATHERED)
-    windows = layout.resolve(canvas, CELL_PX)
+    windows = layout.resolve(canvas, CellGrid(CELL_PX)).latent
     sigmas = [*official_sigmas(steps)[:-1], 0.0]
     conditions = model.denoiser(model.encode([prompt]), model.encode([""]), cfg)
 
@@ -61,29 +61,21 @@ def panorama(
     guidance = None
     if schedule is not None:
         weights = schedule.weights([k / steps for k in range(steps + 1)])
-        report = (lambda step: None) if trace is None else trace.append
-        guidance = PerceptualGuidance(
-            model.decode,
-            distance,
-            weights,
-            gradient=Gradient.IMAGE_PRIOR,
-            batch_size=WINDOWS_PER_BATCH,
-            first_pass_batch=WINDOWS_PER_BATCH,
-            max_move=MAX_MOVE,
-            report=report,
-        )
+        loss = PerceptualLoss(model.decode, distance, batches=WINDOWS_PER_BATCH)
+        passes, limits = Passes(WINDOWS_PER_BATCH, WINDOWS_PER_BATCH), Limits(MAX_MOVE)
+        moves = PerceptualGuidance(weights, loss, ImagePrior(), passes=passes, limits=limits)
+        guidance = moves if trace is None else partial(_traced, moves, trace)
     noise = torch.randn(1, 4, *canvas, generator=torch.manual_seed(seed))
-    latent = sample(
-        denoiser,
-        variance_exploding(),
-        windows,
-        noise * sigmas[0],
-        sigmas,
-        guidance=guidance,
-        batch_size=WINDOWS_PER_BATCH,
-    )
+    method = Method(guidance=guidance, batches=WINDOWS_PER_BATCH)
+    made = sample(denoiser, variance_exploding(), windows, noise * sigmas[0], sigmas, method)
     with torch.no_grad():
-        return model.decode(latent)[0]
+        return model.decode(made.canvas)[0]
+
+
+def _traced(guidance: PerceptualGuidance, trace: list[GuidanceTrace], moment: Moment) -> Moved:
+    moved = guidance(moment)
+    trace.extend(filter(None, [moved.trace]))
+    return moved
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -1,10 +1,12 @@
 """Perceptual Sync Guidance: what pulls the windows together, and how hard."""
 
+from collections.abc import Iterator
+
 from comfy_api.latest import io
 
 from ..syncdiffusion_core.guidance.pullbacks import Gradient
 from ..syncdiffusion_core.guidance.spectrum import SpectrumSource
-from ..syncdiffusion_core.guidance.targets import Anchor, AnchorKind, check_picture
+from ..syncdiffusion_core.guidance.targets import AnchorKind, check_picture, make_target
 from ..syncdiffusion_core.schedule import Clock, GuidanceSchedule
 from .host.inputs import UNCONNECTED, check_connected, check_widgets, picture, told
 from .host.inputs import mask as canonical_mask
@@ -240,7 +242,7 @@ class PerceptualSyncGuidance(io.ComfyNode):
             vae=vae,
             perceptual=perceptual_model,
             schedule=GuidanceSchedule(weight, decay, start_percent, end_percent, every_n, Clock(schedule)),
-            anchor=Anchor(AnchorKind(anchor), anchor_index, image),
+            target=make_target(AnchorKind(anchor), anchor_index, image),
             gradient=own or chosen.gradient,
             max_move=max_move or None,
             mask=None if mask is None else canonical_mask("mask", mask),
@@ -248,21 +250,22 @@ class PerceptualSyncGuidance(io.ComfyNode):
             spectrum=spectrum,
             spectrum_source=source,
         )
-        say("\n".join([settings.describe(), *_remarks(settings, Preset(preset), own, savings is not None)]))
+        unused = [*_unused_anchors(AnchorKind(anchor), anchor_index, image is not None)]
+        said = [*unused, *_remarks(settings, Preset(preset), own, savings is not None)]
+        say("\n".join([settings.describe(), *said]))
         return io.NodeOutput(settings)
+
+
+def _unused_anchors(kind: AnchorKind, index: int, picture: bool) -> Iterator[str]:
+    if picture and kind is not AnchorKind.IMAGE:
+        yield f"anchor_image: not used by the anchor '{kind.value}', only by '{AnchorKind.IMAGE.value}'"
+    if index and kind is not AnchorKind.INDEX:
+        yield f"anchor_index: not used by the anchor '{kind.value}', only by '{AnchorKind.INDEX.value}'"
 
 
 def _remarks(settings: GuidanceSettings, preset: Preset, chosen: Gradient | None, own_savings: bool) -> list[str]:
     """What of the node's inputs goes unused, or was measured otherwise. chosen: the user's gradient, if any."""
     said, measured = [], PRESETS[preset].gradient
-    if settings.anchor.image is not None and settings.anchor.kind is not AnchorKind.IMAGE:
-        said.append(
-            f"anchor_image: not used by the anchor '{settings.anchor.kind.value}', only by '{AnchorKind.IMAGE.value}'"
-        )
-    if settings.anchor.index and settings.anchor.kind is not AnchorKind.INDEX:
-        said.append(
-            f"anchor_index: not used by the anchor '{settings.anchor.kind.value}', only by '{AnchorKind.INDEX.value}'"
-        )
     if preset is not Preset.REFERENCE and own_savings:
         said.append(f"preset: '{preset.value}' is not used, because savings are connected")
     elif preset is not Preset.REFERENCE and chosen not in (None, measured):

@@ -7,7 +7,7 @@ import latent_preview
 import torch
 from comfy_api.latest import io
 
-from ..syncdiffusion_core.guidance.perceptual import GuidanceTrace
+from ..syncdiffusion_core.guidance.trace import GuidanceTrace
 from .host.conditioning.encoding import with_window_size
 from .host.inputs import check_widgets, conditioning, told
 from .host.progress import warn
@@ -119,7 +119,7 @@ class PanoramaSampler(io.ComfyNode):
             on_trace=traces.append,
         )
         sampler = make_sampler(plan)
-        resolved = resolve_windows(plan.windows, model.model, canvas)
+        resolved = resolve_windows(plan.windows, model.model, canvas.shape).latent
         noise = _noise(canvas, seed, latent_image.get("batch_index"), add_noise)
         samples = comfy.sample.sample_custom(
             _with_window_memory(model, resolved, canvas, windows_per_batch, guidance),
@@ -251,7 +251,7 @@ def _noise(canvas: torch.Tensor, seed: int, batch_index: list[int] | None, add_n
 
 def _with_window_memory(model, windows, canvas: torch.Tensor, asked: int, guidance):
     """A clone of the model for which the host reserves memory for a batch of windows, not for the canvas."""
-    row_shape = (*canvas.shape[1:-2], *windows.every.window)
+    row_shape = (*canvas.shape[1:-2], *windows.every.view)
     memory = window_memory(model, row_shape, canvas.shape[0], windows.largest, asked, guidance)
     clone = model.clone()
     reserve_for_windows(clone, memory, row_shape)

@@ -2,7 +2,7 @@
 
 from comfy_api.latest import io
 
-from ..syncdiffusion_core.canvases.windows import Grid
+from ..syncdiffusion_core.canvases.grids import Grid
 from ..syncdiffusion_core.guidance.perceptual import Guided
 from .host.gradient.decoder import Look
 from .host.gradient.precision import Precision

@@ -4,10 +4,11 @@ import torch
 from comfy_api.latest import io
 
 from ..syncdiffusion_core.blending import Blend
-from ..syncdiffusion_core.canvases.grids import resolve_grid
+from ..syncdiffusion_core.canvases.grids import Grid
 from ..syncdiffusion_core.canvases.remarks import remarks
-from ..syncdiffusion_core.canvases.windows import Grid, Positions, WindowLayout
-from .host.inputs import latent as cells
+from ..syncdiffusion_core.canvases.window_layout import Positions, WindowLayout
+from ..syncdiffusion_core.views.schedule import CellGrid
+from .host.inputs import latent as latent_of
 from .host.progress import say
 from .sockets import CATEGORY, Windows
 
@@ -173,10 +174,10 @@ def _coverage_image(layout: WindowLayout, latent: dict | None) -> torch.Tensor:
     """[1, H, W, 3] in [0, 1], a pixel for each cell of 8x8 canvas pixels; says what the windows leave undone."""
     if latent is None:
         return torch.zeros(1, 64, 64, 3)
-    size = tuple(cells("latent", latent).shape[-2:])
+    size = tuple(latent_of("latent", latent).shape[-2:])
     cell_px = int(latent.get("downscale_ratio_spacial", PREVIEW_CELL_PX))
-    grid = resolve_grid(layout, size, cell_px)
-    if said := remarks(layout, grid, cell_px):
+    cells, schedule = CellGrid(cell_px), layout.resolve(size, CellGrid(cell_px)).latent
+    if said := remarks(layout, schedule.every, cells):
         say("\n".join(said))
-    coverage = grid.at(0).coverage(torch.ones(grid.every.window))
+    coverage = schedule.at(0).coverage(torch.ones(layout.view_px))
     return (coverage / coverage.max())[None, :, :, None].expand(1, *size, 3).contiguous()

@@ -12,6 +12,8 @@ from torch import Tensor
 
 from .batching import WindowBatches
 from .perceptual.distance import Decoder
+from .views.fill import fill
+from .views.relations import coverage
 from .views.view_set import Sums, ViewSet, aggregate
 
 Encoder = Callable[[Tensor], Tensor]
@@ -34,6 +36,10 @@ class Agreement(Protocol):
         """F(x): every view replaced by the canvas's opinion of it."""
         ...
 
+    def result(self, views: ViewSet, x: Tensor) -> Tensor:
+        """A(g(x)), and what no view sees filled in."""
+        ...
+
 
 class LatentAgreement:
     """In the latents themselves: exact where views only move cells."""
@@ -46,7 +52,11 @@ class LatentAgreement:
 
     def views(self, views: ViewSet, x: Tensor) -> Tensor:
         """The mean as each view sees it."""
-        return views.project(aggregate(views, x)).to(x.dtype)
+        return views.project(aggregate(views, x))
+
+    def result(self, views: ViewSet, x: Tensor) -> Tensor:
+        """The mean, without holes."""
+        return filled(views, aggregate(views, x))
 
 
 LATENTS = LatentAgreement()
@@ -75,6 +85,10 @@ class PictureAgreement:
     def canvas(self, views: ViewSet, x: Tensor) -> Tensor:
         """The picture [N, 3, *canvas of pixels] in [-1, 1]."""
         return self._sums(views, x, residual=False)[0].mean()
+
+    def result(self, views: ViewSet, x: Tensor) -> Tensor:
+        """The picture without holes."""
+        return filled(self._pixels(views, range(len(views))), self.canvas(views, x))
 
     def views(self, views: ViewSet, x: Tensor) -> Tensor:
         """Latents of the views of one picture."""
@@ -112,6 +126,11 @@ class PictureAgreement:
 
     def _pixels(self, views: ViewSet, numbers: Sequence[int]) -> ViewSet:
         return self.pixels.subset([views.names[number] for number in numbers])
+
+
+def filled(views: ViewSet, canvas: Tensor) -> Tensor:
+    """The canvas with what none of these views sees filled in from the nearest cells that one does."""
+    return fill(canvas, coverage(views) > 0)
 
 
 def _plus(sums: Sums | None, more: Sums) -> Sums:

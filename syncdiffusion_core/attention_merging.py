@@ -86,7 +86,7 @@ def cells_of_a_token(windows: Windows, layer: tuple[int, int]) -> int:
     UNets round up where they halve an odd side.
     """
     cells = 1
-    while any(-(-side // cells) > tokens for side, tokens in zip(windows.window, layer, strict=True)):
+    while any(-(-side // cells) > tokens for side, tokens in zip(windows.view, layer, strict=True)):
         cells *= 2
     return cells
 

@@ -5,12 +5,11 @@ every noise level (Avrahami et al. 2022, arXiv 2206.02779; as a baseline for pan
 """
 
 from collections.abc import Callable, Sequence
-from functools import partial
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from .batching import WindowBatches
 from .canvases.windows import Windows
 from .denoiser import Denoiser, Rows
 from .process import NoiseProcess
@@ -18,6 +17,19 @@ from .views.view_set import aggregate
 
 OnStep = Callable[[int, float, Tensor, Tensor], None]
 """Called after each step of each window with (steps done so far, sigma, canvas x0, canvas x)."""
+
+
+class Outpainted(NamedTuple):
+    """A canvas of which a part is given. All of shape [N, C, …, H, W].
+
+    state: noised, at the first level. known: [N, 1, …, H, W], true where the canvas is given; clean: its clean latent
+    there. noise: what known cells are noised with.
+    """
+
+    state: Tensor
+    known: Tensor
+    clean: Tensor
+    noise: Tensor
 
 
 def visiting_order(windows: Windows, known: Tensor) -> list[int]:
@@ -29,7 +41,7 @@ def visiting_order(windows: Windows, known: Tensor) -> list[int]:
     while not known.all():
         shares = windows.project(known.float()).unflatten(0, (len(windows), -1)).flatten(1).mean(dim=1)
         shares[shares == 1] = -1
-        order.append(int(shares.argmax()) if known.any() else windows.centre)
+        order.append(int(shares.argmax()) if known.any() else windows.reference)
         known |= windows.subset(order[-1:]).coverage() > 0
     return order
 
@@ -39,38 +51,28 @@ def extrapolate(
     denoiser: Denoiser,
     process: NoiseProcess,
     windows: Windows,
-    canvas: Tensor,
+    given: Outpainted,
     sigmas: Sequence[float],
-    known: Tensor,
-    clean: Tensor,
-    noise: Tensor,
-    order: Sequence[int],
     on_step: OnStep | None = None,
-    batch_size: int | WindowBatches = 1,
 ) -> Tensor:
-    """Denoise a canvas window after window.
-
-    canvas: the noised canvas [N, C, …, H, W] at sigmas[0]. known: [N, 1, …, H, W], true where the canvas is given
-    beforehand, and clean: the canvas's clean latent there. noise: what known cells are noised with. clean and noise
-    have the shape of canvas. order: the windows to make, from ``visiting_order``. batch_size: one window is made at a
-    time, but what it says when memory runs out. Returns the canvas at sigmas[-1].
-    """
-    batches = WindowBatches.of(batch_size)
+    """Denoise a canvas window after window, in the order that they have: the canvas at the last level."""
+    canvas, known, clean, noise = given
     canvas = torch.where(known, process.compose(clean, noise, sigmas[-1]), canvas)
     known, done = known.clone(), 0
-    for view in order:
-        window, rows = windows.subset((view,)), Rows.grid(canvas.shape[0], (view,))
-        x, given, x0_given, eps_given = (window.project(part) for part in (canvas, known, clean, noise))
+    for k in range(len(windows)):
+        window = windows.subset((k,))
+        rows = Rows.grid(canvas.shape[0], window.names)
+        x, there, x0_given, eps_given = (window.project(part) for part in (canvas, known, clean, noise))
         for sigma, sigma_next in zip(sigmas[:-1], sigmas[1:], strict=True):
-            x = torch.where(given, process.compose(x0_given, eps_given, sigma), x)
-            x0 = torch.where(given, x0_given, batches.alone(partial(denoiser, x, sigma, rows)))
+            x = torch.where(there, process.compose(x0_given, eps_given, sigma), x)
+            x0 = torch.where(there, x0_given, denoiser(x, sigma, rows))
             x = process.step(x, x0, sigma, sigma_next)
             done += 1
             if on_step is not None:
                 on_step(done, sigma, _placed(window, x0, clean), canvas)
         clean, canvas = (
             _placed(window, x0, clean),
-            _placed(window, torch.where(given, window.project(canvas), x), canvas),
+            _placed(window, torch.where(there, window.project(canvas), x), canvas),
         )
         known |= _place(window, known)
     return canvas

@@ -8,22 +8,22 @@ not divide leave no gap.
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
 from .canvases.windows import Windows
 from .denoiser import Denoiser
-from .guidance.perceptual import PerceptualGuidance
-from .guidance.targets import Anchor
-from .perceptual.distance import Decoder, PerceptualDistance
+from .guidance.loss import PerceptualLoss
+from .guidance.perceptual import Passes, PerceptualGuidance
 from .process import variance_exploding
-from .sampling import sample
+from .sampling import Method, sample
 from .schedule import Clock, GuidanceSchedule
+from .views.schedule import Still
 
 TRAIN_STEPS = 1000
 OFFICIAL_SCHEDULE = GuidanceSchedule(end=1.0, clock=Clock.INDEX)
-CENTRE = Anchor()
 BETA_START, BETA_END = 0.00085, 0.012
 
 
@@ -45,25 +45,27 @@ def official_sigmas(steps: int) -> list[float]:
     return [math.sqrt((1 - ab[t].item()) / ab[t].item()) for t in timesteps]
 
 
+@dataclass(frozen=True)
+class Official:
+    """Settings of the official code. sigmas: noise levels, the official ones of ``steps`` without."""
+
+    steps: int = 50
+    schedule: GuidanceSchedule = OFFICIAL_SCHEDULE
+    sigmas: Sequence[float] | None = None
+    batch_size: int = 1
+
+
 def syncdiffusion(
-    denoiser: Denoiser,
-    decode: Decoder,
-    distance: PerceptualDistance,
-    windows: Windows,
-    noise: Tensor,
-    steps: int = 50,
-    schedule: GuidanceSchedule = OFFICIAL_SCHEDULE,
-    anchor: Anchor = CENTRE,
-    batch_size: int = 1,
-    sigmas: Sequence[float] | None = None,
+    denoiser: Denoiser, loss: PerceptualLoss, windows: Windows, noise: Tensor, settings: Official = Official()
 ) -> Tensor:
     """Algorithm 1 with the official start and end: unit noise [N, C, H, W] -> canvas at the last sigma.
 
     The denoiser takes VE states (x = x0 + sigma eps); the official VP state is x / sqrt(1 + sigma^2).
     """
-    sigmas = official_sigmas(steps) if sigmas is None else sigmas
-    weights = schedule.weights([k / steps for k in range(len(sigmas))])
-    guidance = PerceptualGuidance(decode, distance, weights, anchor, batch_size=batch_size, first_pass_batch=batch_size)
+    sigmas = official_sigmas(settings.steps) if settings.sigmas is None else settings.sigmas
+    weights = settings.schedule.weights([k / settings.steps for k in range(len(sigmas))])
+    size = settings.batch_size
+    guidance = PerceptualGuidance(weights, replace(loss, batches=size), passes=Passes(size, size))
     start = noise * math.sqrt(1 + sigmas[0] ** 2)
-    process = variance_exploding()
-    return sample(denoiser, process, windows, start, sigmas, guidance=guidance, batch_size=batch_size)
+    method = Method(guidance=guidance, batches=size)
+    return sample(denoiser, variance_exploding(), Still(windows), start, sigmas, method).canvas

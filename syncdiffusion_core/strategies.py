@@ -1,7 +1,7 @@
 """The five ways to synchronise views, by what is averaged (SyncTweedies, NeurIPS 2024, Fig. 2 and Sec. 3).
 
 Notation: z — canvas; x — views; x0 — Tweedie's clean prediction; eps — noise prediction; f, g — project and
-unproject; A — aggregate; F = f∘A∘g. The state is the canvas or the views, as the strategy says.
+unproject; A — aggregate; F = f∘A∘g; psi — the step in (state, x0). The state is the canvas or the views.
 
 On views that only permute cells (crops, flips, quarter turns) all five give the same canvas. They part where
 the projection resamples or mixes: averaging noise destroys its variance there, canvas states blur, and
@@ -14,10 +14,13 @@ from typing import Protocol
 
 from torch import Tensor
 
-from .process import NoiseProcess
-from .views.view_set import ViewSet, aggregate, resynchronise
+from .agreement import Agreement
+from .moment import Moment
+from .views.noise import noise_of
+from .views.view_set import ViewSet
 
-Step = Callable[[Tensor, Tensor], Tensor]  # psi: (state, x0) -> next state
+Psi = Callable[[Tensor, Tensor], Tensor]
+"""psi(state, x0) -> next state."""
 
 
 class Synchronisation(str, Enum):
@@ -33,76 +36,66 @@ class Synchronisation(str, Enum):
 class Strategy(Protocol):
     """State and synchronisation of one sampling run.
 
-    steps_views: whether psi is applied to views. on_canvas: whether the state is the canvas.
+    steps_views: whether psi is applied to views. on_canvas: whether the state is the canvas. averages_clean: whether it
+    is clean predictions that are averaged; noise and noisy states have no pictures to agree in.
     """
 
     steps_views: bool
     on_canvas: bool
+    averages_clean: bool
 
-    def start(self, view_set: ViewSet, canvas: Tensor) -> Tensor:
-        """The first state, from the noised canvas."""
+    def start(self, views: ViewSet, canvas: Tensor) -> Tensor:
+        """The first state, from a canvas of noise."""
         ...
 
-    def views(self, view_set: ViewSet, state: Tensor) -> Tensor:
+    def views(self, views: ViewSet, state: Tensor) -> Tensor:
         """The views [V*N, C, h, w] that the denoiser sees."""
         ...
 
-    def advance(
-        self, view_set: ViewSet, process: NoiseProcess, state: Tensor, x: Tensor, x0: Tensor, sigma: float, psi: Step
-    ) -> Tensor:
-        """The next state from the (possibly guided) views x and their clean predictions x0."""
-        ...
-
-    def canvas(self, view_set: ViewSet, state: Tensor) -> Tensor:
-        """The canvas that a state stands for."""
+    def advance(self, moment: Moment, state: Tensor, x0: Tensor, psi: Psi, agreement: Agreement) -> Tensor:
+        """The next state, from the (possibly guided) views of the moment and their clean predictions."""
         ...
 
 
 class _CanvasState:
     steps_views = False
     on_canvas = True
+    averages_clean = False
 
-    def start(self, view_set: ViewSet, canvas: Tensor) -> Tensor:
+    def start(self, views: ViewSet, canvas: Tensor) -> Tensor:
         return canvas
 
-    def views(self, view_set: ViewSet, state: Tensor) -> Tensor:
-        return view_set.project(state)
-
-    def canvas(self, view_set: ViewSet, state: Tensor) -> Tensor:
-        return state
+    def views(self, views: ViewSet, state: Tensor) -> Tensor:
+        return views.project(state)
 
 
 class _ViewState:
     steps_views = True
     on_canvas = False
+    averages_clean = False
 
-    def start(self, view_set: ViewSet, canvas: Tensor) -> Tensor:
-        return view_set.project(canvas)
+    def start(self, views: ViewSet, canvas: Tensor) -> Tensor:
+        return noise_of(views, canvas)
 
-    def views(self, view_set: ViewSet, state: Tensor) -> Tensor:
+    def views(self, views: ViewSet, state: Tensor) -> Tensor:
         return state
-
-    def canvas(self, view_set: ViewSet, state: Tensor) -> Tensor:
-        return aggregate(view_set, state)
 
 
 class ViewNoise(_ViewState):
     """Case 1: x <- psi(x, phi(x, F(eps)))."""
 
-    def advance(
-        self, view_set: ViewSet, process: NoiseProcess, state: Tensor, x: Tensor, x0: Tensor, sigma: float, psi: Step
-    ) -> Tensor:
-        eps = resynchronise(view_set, process.noise_from(x, x0, sigma))
-        return psi(x, process.clean_from(x, eps, sigma))
+    def advance(self, moment: Moment, state: Tensor, x0: Tensor, psi: Psi, agreement: Agreement) -> Tensor:
+        eps = agreement.views(moment.views, moment.process.noise_from(moment.x, x0, moment.sigma))
+        return psi(moment.x, moment.process.clean_from(moment.x, eps, moment.sigma))
 
 
 class SyncTweedies(_ViewState):
     """Case 2: x <- psi(x, F(x0)). The views keep their own noise; only the clean predictions agree."""
 
-    def advance(
-        self, view_set: ViewSet, process: NoiseProcess, state: Tensor, x: Tensor, x0: Tensor, sigma: float, psi: Step
-    ) -> Tensor:
-        return psi(x, resynchronise(view_set, x0))
+    averages_clean = True
+
+    def advance(self, moment: Moment, state: Tensor, x0: Tensor, psi: Psi, agreement: Agreement) -> Tensor:
+        return psi(moment.x, agreement.views(moment.views, x0))
 
 
 class MultiDiffusion(_CanvasState):
@@ -110,35 +103,31 @@ class MultiDiffusion(_CanvasState):
 
     steps_views = True
 
-    def advance(
-        self, view_set: ViewSet, process: NoiseProcess, state: Tensor, x: Tensor, x0: Tensor, sigma: float, psi: Step
-    ) -> Tensor:
-        return aggregate(view_set, psi(x, x0))
+    def advance(self, moment: Moment, state: Tensor, x0: Tensor, psi: Psi, agreement: Agreement) -> Tensor:
+        return agreement.canvas(moment.views, psi(moment.x, x0))
 
 
 class CanonicalNoise(_CanvasState):
     """Case 4: z <- psi(z, phi(z, A(g(eps))))."""
 
-    def advance(
-        self, view_set: ViewSet, process: NoiseProcess, state: Tensor, x: Tensor, x0: Tensor, sigma: float, psi: Step
-    ) -> Tensor:
-        eps = aggregate(view_set, process.noise_from(x, x0, sigma))
-        moved = _with_moves(view_set, state, x)
-        return psi(moved, process.clean_from(moved, eps, sigma))
+    def advance(self, moment: Moment, state: Tensor, x0: Tensor, psi: Psi, agreement: Agreement) -> Tensor:
+        eps = agreement.canvas(moment.views, moment.process.noise_from(moment.x, x0, moment.sigma))
+        moved = _with_moves(moment, state, agreement)
+        return psi(moved, moment.process.clean_from(moved, eps, moment.sigma))
 
 
 class CanonicalClean(_CanvasState):
     """Case 5: z <- psi(z, A(g(x0)))."""
 
-    def advance(
-        self, view_set: ViewSet, process: NoiseProcess, state: Tensor, x: Tensor, x0: Tensor, sigma: float, psi: Step
-    ) -> Tensor:
-        return psi(_with_moves(view_set, state, x), aggregate(view_set, x0))
+    averages_clean = True
+
+    def advance(self, moment: Moment, state: Tensor, x0: Tensor, psi: Psi, agreement: Agreement) -> Tensor:
+        return psi(_with_moves(moment, state, agreement), agreement.canvas(moment.views, x0))
 
 
-def _with_moves(view_set: ViewSet, canvas: Tensor, x: Tensor) -> Tensor:
+def _with_moves(moment: Moment, canvas: Tensor, agreement: Agreement) -> Tensor:
     """The canvas with what guidance added to its views."""
-    return canvas + aggregate(view_set, x - view_set.project(canvas))
+    return canvas + agreement.canvas(moment.views, moment.x - moment.views.project(canvas))
 
 
 STRATEGIES: dict[Synchronisation, Strategy] = {
@@ -148,3 +137,13 @@ STRATEGIES: dict[Synchronisation, Strategy] = {
     Synchronisation.CANONICAL_NOISE: CanonicalNoise(),
     Synchronisation.CANONICAL_CLEAN: CanonicalClean(),
 }
+
+
+def refuse_pictures(synchronisation: Synchronisation, agreement: Agreement) -> None:
+    """Raise ValueError where views agree in pictures and the strategy keeps or averages what is no picture."""
+    strategy = STRATEGIES[synchronisation]
+    if not agreement.in_latents and (strategy.on_canvas or not strategy.averages_clean):
+        raise ValueError(
+            f"synchronisation: '{synchronisation.value}' keeps or averages noisy latents, which cannot agree in "
+            f"pictures; choose '{Synchronisation.SYNCTWEEDIES.value}', or let the views agree in latents"
+        )

@@ -12,7 +12,7 @@ from bench.campaign.cases import Call, Case, Thing
 from bench.campaign.models import FAMILIES
 from bench.campaign.packs import FOREIGN, around
 from bench.campaign.widgets import inputs_of, is_widget, widget
-from syncdiffusion_core.canvases.windows import Positions
+from syncdiffusion_core.canvases.window_layout import Positions
 
 TILER, GUIDANCE = "SyncDiffusionWindowTiler", "SyncDiffusionGuidance"
 PANORAMA, SAMPLER = "SyncDiffusionPanoramaSampler", "SyncDiffusionSampler"

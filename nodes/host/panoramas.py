@@ -50,7 +50,7 @@ def _measured(pixels: Tensor, model: PerceptualModel, window_px: int) -> Panoram
     """One panorama [3, H, W]."""
     result = core.coherence(pixels, HostDistance(model), window_px)
     windows = core.windows_side_by_side(tuple(pixels.shape[-2:]), window_px)
-    height, width = windows.window
+    height, width = windows.view
     return Panorama(
         picture=to_picture(pixels.movedim(0, -1)),
         boxes=tuple((left, top, left + width, top + height) for top, left in windows.origins),

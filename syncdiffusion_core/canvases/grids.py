@@ -6,12 +6,20 @@ cell is inside a window far more often than at its border (SpotDiffusion, Frolov
 """
 
 from collections.abc import Sequence
-from dataclasses import replace
+from enum import Enum
 
-from ..blending import Blend
-from .windows import Grid, WindowLayout, Windows
+from .windows import Windows
 
 GOLDEN = (5**0.5 - 1) / 2  # its multiples, modulo 1, are spread the most evenly at every length
+
+
+class Grid(str, Enum):
+    """Where the windows of each step stand."""
+
+    TILED = "as tiled"
+    HALF = "half overlapping"
+    ROLLED = "rolled"
+    ALTERNATING = "alternating"
 
 
 class MovingWindows:
@@ -22,7 +30,8 @@ class MovingWindows:
     """
 
     def __init__(self, every: Windows, steps: Sequence[Sequence[int]], first: int = 0) -> None:
-        self.every, self._numbers, self._first = every, steps, first
+        self.every, self.moves = every, True
+        self._numbers, self._first = steps, first
         self._steps = [every.subset(step) for step in steps]
 
     def at(self, step: int) -> Windows:
@@ -33,49 +42,30 @@ class MovingWindows:
         """The same for a run that begins so many steps later: the second part of one that was cut in two."""
         return MovingWindows(self.every, self._numbers, self._first + steps)
 
+    def scaled(self, scale: int) -> "MovingWindows":
+        """The same over a canvas of ``scale`` times as many cells along each side."""
+        return MovingWindows(self.every.scaled(scale), self._numbers, self._first)
+
     @property
     def largest(self) -> int:
         """Most windows that a step sees."""
         return max(len(step) for step in self._steps)
 
 
-def resolve_grid(
-    layout: WindowLayout, canvas: tuple[int, int], cell_px: int, patch: int = 1
-) -> "Windows | MovingWindows":
-    """The windows of a run; see ``WindowLayout.resolve``. Those of a grid that moves have no use for the stride."""
-    if layout.grid is Grid.HALF:
-        layout = half_overlapping(layout)
-    tiled = layout.resolve(canvas, cell_px, patch)
-    if layout.grid in (Grid.TILED, Grid.HALF):
-        return tiled
-    return moving_grid(layout.grid, canvas, tiled.window, (layout.wrap_y, layout.wrap_x), patch, layout.blend)
-
-
-def half_overlapping(layout: WindowLayout) -> WindowLayout:
-    """The layout with strides of at least half a window; wider ones stay."""
-    return replace(
-        layout,
-        stride_x_px=max(layout.stride_x_px, layout.window_width_px // 2),
-        stride_y_px=max(layout.stride_y_px, layout.window_height_px // 2),
-    )
-
-
-def moving_grid(
-    grid: Grid, canvas: tuple[int, int], window: tuple[int, int], wrap: tuple[bool, bool], patch: int, blend: Blend
-) -> MovingWindows:
+def moving_grid(grid: Grid, like: Windows, wrap: tuple[bool, bool], patch: int) -> MovingWindows:
     """Windows side by side, shifted at each step by a part of a window: rolled or alternating.
 
-    Sizes in latent cells, (height, width); shifts are multiples of ``patch``. An axis that wraps has its windows run
+    like: windows of that canvas, size and blend. wrap: of (y, x). Shifts are multiples of ``patch`` cells. An axis that wraps has its windows run
     over the edge; else the windows at either end stay on the canvas, and overlap their neighbours there. An axis that
     one window fills moves where it wraps: its ends would never meet otherwise.
     """
-    steps = []
+    steps, (canvas, window) = [], (like.canvas, like.view)
     for down, right in _shifts(grid, window, patch):
         tops = _side_by_side(canvas[0], window[0], wrap[0], down)
         steps.append([(top, left) for top in tops for left in _side_by_side(canvas[1], window[1], wrap[1], right)])
     origins = tuple(sorted({origin for step in steps for origin in step}))
     number = {origin: k for k, origin in enumerate(origins)}
-    every = Windows(canvas, window, origins, blend)
+    every = Windows(canvas, window, origins, like.blend)
     return MovingWindows(every, [[number[origin] for origin in step] for step in steps])
 
 

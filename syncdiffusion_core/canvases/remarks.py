@@ -7,8 +7,10 @@ the edge. Windows that begin at p or end there touch it; windows with cells on e
 from collections.abc import Collection
 from typing import NamedTuple
 
-from .grids import MovingWindows
-from .windows import Grid, WindowLayout, Windows
+from ..views.schedule import CellGrid
+from .grids import Grid
+from .window_layout import WindowLayout
+from .windows import Windows
 
 LISTED = 4
 """Places that a sentence names; of more it gives the number."""
@@ -45,14 +47,14 @@ class _Axis(NamedTuple):
         return 0 < ((place - start) % self.length if self.wraps else place - start) < self.window
 
 
-def remarks(layout: WindowLayout, grid: Windows | MovingWindows, cell_px: int, patch: int = 1) -> list[str]:
-    """Sentences about what the windows of ``resolve_grid``, called with the same, leave undone; empty for most.
+def remarks(layout: WindowLayout, windows: Windows, cells: CellGrid) -> list[str]:
+    """Sentences about what the windows of a layout leave undone; empty for most.
 
     One window over the whole canvas; an axis that is to wrap and does not; borders that show because nothing overlaps,
     or hardly anything.
     """
-    said = [_alone(grid, cell_px)] if len(grid.every) == 1 else []
-    for axis in _axes(layout, grid, cell_px, patch):
+    said = [_alone(windows, cells.cell_px)] if len(windows) == 1 else []
+    for axis in _axes(layout, windows, cells):
         places = axis.open_borders()
         if 0 in places:
             said.append(_open_edge(axis))
@@ -63,24 +65,24 @@ def remarks(layout: WindowLayout, grid: Windows | MovingWindows, cell_px: int, p
     return said
 
 
-def refuse_open_wrap(layout: WindowLayout, grid: Windows | MovingWindows, cell_px: int, patch: int = 1) -> None:
+def refuse_open_wrap(layout: WindowLayout, windows: Windows, cells: CellGrid) -> None:
     """Raise ValueError where an axis is to wrap and no window of the run goes over its edge: its ends do not meet."""
-    for axis in _axes(layout, grid, cell_px, patch):
+    for axis in _axes(layout, windows, cells):
         if 0 in axis.open_borders():
             raise ValueError(_open_edge(axis))
 
 
-def _axes(layout: WindowLayout, grid: Windows | MovingWindows, cell_px: int, patch: int) -> list[_Axis]:
-    tops, lefts = ({origin[axis] for origin in grid.every.origins} for axis in (0, 1))
-    (height, width), (h, w), unit = grid.every.canvas, grid.every.window, cell_px * patch
+def _axes(layout: WindowLayout, windows: Windows, cells: CellGrid) -> list[_Axis]:
+    tops, lefts = ({origin[axis] for origin in windows.origins} for axis in (0, 1))
+    (height, width), (h, w), unit = windows.canvas, windows.view, cells.cell_px * cells.patch
     return [
-        _Axis("x", lefts, w, width, layout.wrap_x, unit, cell_px),
-        _Axis("y", tops, h, height, layout.wrap_y, unit, cell_px),
+        _Axis("x", lefts, w, width, layout.wrap_x, unit, cells.cell_px),
+        _Axis("y", tops, h, height, layout.wrap_y, unit, cells.cell_px),
     ]
 
 
-def _alone(grid: Windows | MovingWindows, cell_px: int) -> str:
-    height, width = (cell_px * side for side in grid.every.canvas)
+def _alone(windows: Windows, cell_px: int) -> str:
+    height, width = (cell_px * side for side in windows.canvas)
     return (
         f"one window covers the whole canvas of {width} x {height} px: there is nothing to join, and no other window "
         "for guidance to draw together; make the canvas larger, or the windows smaller"

@@ -11,11 +11,11 @@ import torch
 from torch import Tensor
 from torch.autograd.graph import allow_mutation_on_saved_tensors
 
-from ..denoiser import Denoiser, Rows
-from ..process import NoiseProcess
+from ..moment import Moment
 from .spectrum import Spectrum, SpectrumSource, fit_predictions, natural_spectrum
 
-Pullback = Callable[[Denoiser, NoiseProcess, Tensor, float, Rows, Tensor, Tensor], Tensor]
+Pullback = Callable[[Moment, Tensor, Tensor], Tensor]
+"""pullback(moment of the rows, x0, g), all [R, C, …, h, w] -> J^T g. A pullback may keep what it learns: one a run."""
 
 CHANGED_IN_PLACE = "modified by an inplace operation"
 NO_BACKWARD = (
@@ -74,14 +74,12 @@ class ThroughModel:
         self._refusal = refusal
         self._saved: Callable[[], AbstractContextManager] = nullcontext
 
-    def __call__(
-        self, denoiser: Denoiser, process: NoiseProcess, x: Tensor, sigma: float, rows: Rows, x0: Tensor, g: Tensor
-    ) -> Tensor:
+    def __call__(self, moment: Moment, x0: Tensor, g: Tensor) -> Tensor:
         # Half-precision models see values near 1; per row, so that a window cannot spoil its batch.
         largest = g.abs().amax(dim=tuple(range(1, g.ndim)), keepdim=True)
         scale = largest.clamp(min=torch.finfo(g.dtype).tiny)
         try:
-            pulled = self._pull(denoiser, x, sigma, rows, g / scale)
+            pulled = self._pull(moment, g / scale)
         except RuntimeError as error:
             reason = torch_refusal(error) or self._refusal(error)
             if reason is None:
@@ -89,46 +87,42 @@ class ThroughModel:
             raise MissingBackward(reason) from error
         return pulled.to(g.dtype) * scale
 
-    def _pull(self, denoiser: Denoiser, x: Tensor, sigma: float, rows: Rows, v: Tensor) -> Tensor:
+    def _pull(self, moment: Moment, v: Tensor) -> Tensor:
         if self._saved is nullcontext:
             try:
-                return self._vector_jacobian(denoiser, x, sigma, rows, v)
+                return self._vector_jacobian(moment, v)
             except RuntimeError as error:
                 if CHANGED_IN_PLACE not in str(error):
                     raise
             self._saved = allow_mutation_on_saved_tensors  # costs a look at every operation, so only where needed
-        return self._vector_jacobian(denoiser, x, sigma, rows, v)
+        return self._vector_jacobian(moment, v)
 
-    def _vector_jacobian(self, denoiser: Denoiser, x: Tensor, sigma: float, rows: Rows, v: Tensor) -> Tensor:
+    def _vector_jacobian(self, moment: Moment, v: Tensor) -> Tensor:
         with torch.enable_grad(), self._saved():
-            leaf = x.detach().clone().requires_grad_(True)
-            predicted = denoiser(leaf, sigma, rows)
+            leaf = moment.x.detach().clone().requires_grad_(True)
+            predicted = moment.denoiser(leaf, moment.sigma, moment.rows)
             if not predicted.requires_grad:
                 raise MissingBackward("it is quantised, compiled or cached")
             (pulled,) = torch.autograd.grad(predicted, leaf, v.to(predicted.dtype))
         return pulled
 
 
-def forward_only(
-    denoiser: Denoiser, process: NoiseProcess, x: Tensor, sigma: float, rows: Rows, x0: Tensor, g: Tensor
-) -> Tensor:
+def forward_only(moment: Moment, x0: Tensor, g: Tensor) -> Tensor:
     """One more forward pass instead of a backward one: J g for J^T g.
 
     The Jacobian of an ideal denoiser is a/b^2 times the posterior covariance, hence symmetric (second-order
     Tweedie), and so is a linear CFG combination's. J g is a forward difference along g, per row.
     """
     size = _rms(g)
-    h = DIFFERENCE_STEP * process.state_scale(sigma)
+    h = DIFFERENCE_STEP * moment.process.state_scale(moment.sigma)
     direction = g / size.clamp(min=torch.finfo(g.dtype).tiny)
-    moved = denoiser(x + h * direction, sigma, rows)
+    moved = moment.denoiser(moment.x + h * direction, moment.sigma, moment.rows)
     return size * (moved - x0) / h
 
 
-def decoder_only(
-    denoiser: Denoiser, process: NoiseProcess, x: Tensor, sigma: float, rows: Rows, x0: Tensor, g: Tensor
-) -> Tensor:
+def decoder_only(moment: Moment, x0: Tensor, g: Tensor) -> Tensor:
     """No model pass: the Jacobian of a white Gaussian prior, J = a / s^2 (MPGD-like)."""
-    return process.a(sigma) / process.state_variance(sigma) * g
+    return moment.process.a(moment.sigma) / moment.process.state_variance(moment.sigma) * g
 
 
 class ImagePrior:
@@ -153,7 +147,7 @@ class ImagePrior:
         self._spectrum, self._source = spectrum, source
         self._fitted: dict[int, Spectrum] = {}
 
-    def observe(self, process: NoiseProcess, sigma: float, x0: Tensor, n_samples: int) -> None:
+    def observe(self, moment: Moment, x0: Tensor) -> None:
         """Learn from the predictions of all windows, x0 [V*N, C, ..., h, w], view-major; before the pullback.
 
         Of all windows at once, so that the result does not depend on how many of them fit a batch. Does nothing unless
@@ -163,39 +157,35 @@ class ImagePrior:
         if self._source is not SpectrumSource.ONLINE:
             return
         self._fitted = {}
-        for sample, windows in enumerate(x0.unflatten(0, (-1, n_samples)).unbind(1)):  # [V, C, ..., h, w]
+        for sample, windows in enumerate(x0.unflatten(0, (-1, moment.n_samples)).unbind(1)):  # [V, C, ..., h, w]
             windows = windows[windows.flatten(1).isfinite().all(dim=1)]
             varies = len(windows) > 1 and bool((windows != windows[:1]).transpose(0, 1).flatten(1).any(dim=1).all())
-            if varies and process.a(sigma) > 0:
-                self._fitted[sample] = fit_predictions(process, sigma, windows)
+            if varies and moment.process.a(moment.sigma) > 0:
+                self._fitted[sample] = fit_predictions(moment.process, moment.sigma, windows)
 
-    def __call__(
-        self, denoiser: Denoiser, process: NoiseProcess, x: Tensor, sigma: float, rows: Rows, x0: Tensor, g: Tensor
-    ) -> Tensor:
-        a, b = process.a(sigma), process.b(sigma)
-        spectrum = self._power(process, g, rows)
+    def __call__(self, moment: Moment, x0: Tensor, g: Tensor) -> Tensor:
+        a, b = moment.process.a(moment.sigma), moment.process.b(moment.sigma)
+        spectrum = self._power(moment, g)
         gain = a * spectrum / (a * a * spectrum + b * b)
         return torch.fft.ifft2(torch.fft.fft2(g, norm="ortho") * gain.to(g), norm="ortho").real
 
-    def _power(self, process: NoiseProcess, g: Tensor, rows: Rows) -> Tensor:
+    def _power(self, moment: Moment, g: Tensor) -> Tensor:
         """S of each row, to be multiplied with g: [N or 1, C or 1, (1,) h, w], float64 on the CPU."""
         height, width = g.shape[-2:]
-        natural = (natural_spectrum(height, width) * process.sigma_data**2)[None]
+        natural = (natural_spectrum(height, width) * moment.process.sigma_data**2)[None]
         if self._spectrum is not None:
             self._spectrum.check_channels(g.shape[1])
             power = self._spectrum.power(height, width)[None]
         else:
             known = {sample: spectrum.power(height, width) for sample, spectrum in self._fitted.items()}
-            each = [known.get(sample, natural).expand(g.shape[1], -1, -1) for sample in rows.samples]
+            each = [known.get(sample, natural).expand(g.shape[1], -1, -1) for sample in moment.rows.samples]
             power = torch.stack(each) if known else natural[None]
         return power.reshape(*power.shape[:2], *[1] * (g.ndim - 4), height, width)
 
 
-def noisy_latent(
-    denoiser: Denoiser, process: NoiseProcess, x: Tensor, sigma: float, rows: Rows, x0: Tensor, g: Tensor
-) -> Tensor:
+def noisy_latent(moment: Moment, x0: Tensor, g: Tensor) -> Tensor:
     """The ablation of Eq. 13: the decoder was given x / s instead of phi(x), so the Jacobian is 1 / s."""
-    return g / process.state_scale(sigma)
+    return g / moment.process.state_scale(moment.sigma)
 
 
 def make_pullback(

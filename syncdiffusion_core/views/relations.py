@@ -34,12 +34,16 @@ def index(views: ViewSet) -> Tensor | None:
     return getattr(views, "index", None)
 
 
-def visible(views: ViewSet) -> Tensor:
-    """Which cells of the views show the canvas: [V, 1, h, w] bool."""
+def visible(views: ViewSet) -> Tensor | None:
+    """Which cells of the views show the canvas: [V, 1, h, w] bool; None where all do."""
     cells = index(views)
     if cells is not None:
-        return (cells >= 0)[:, None]
-    return views.project(torch.ones(1, 1, *views.canvas)).abs() > 0
+        seen = (cells >= 0)[:, None]
+    elif hasattr(views, "visible"):
+        return views.visible
+    else:
+        seen = views.project(torch.ones(1, 1, *views.canvas)).abs() > 0
+    return None if bool(seen.all()) else seen
 
 
 def overlap(views: ViewSet) -> Tensor:

@@ -92,7 +92,7 @@ class ViewSpec(Protocol):
         """Whether the pictures of the views are meant to differ: then guidance towards one scene is refused."""
         ...
 
-    def resolve(self, canvas: tuple[int, int] | None, grid: CellGrid) -> Resolved:
+    def resolve(self, canvas: tuple[int, int] | None, cells: CellGrid) -> Resolved:
         """The views for a model. canvas: (height, width) in latent cells where the user has one, else the spec's own.
 
         Raises ValueError for sizes that the model's cells and patches do not allow.

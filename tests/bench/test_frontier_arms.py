@@ -14,7 +14,7 @@ from bench.score import borders
 from bench.settled import digest_of
 from bench.surface import lacking
 from bench.wrong_spectra import noise, ramps, upload_pictures
-from syncdiffusion_core.canvases.windows import WindowLayout
+from syncdiffusion_core.canvases.window_layout import WindowLayout
 
 
 def graph(arm):

@@ -14,6 +14,15 @@ from torch import Tensor, nn
 
 from syncdiffusion_core.canvases.windows import Windows
 from syncdiffusion_core.denoiser import Rows
+from syncdiffusion_core.guidance.loss import PerceptualLoss
+from syncdiffusion_core.guidance.perceptual import Limits, Passes, PerceptualGuidance
+from syncdiffusion_core.guidance.pullbacks import ThroughModel
+from syncdiffusion_core.guidance.turns import Guided, Turns
+from syncdiffusion_core.moment import Moment
+from syncdiffusion_core.process import variance_exploding
+from syncdiffusion_core.sampling import Method, sample
+from syncdiffusion_core.strategies import STRATEGIES, Synchronisation
+from syncdiffusion_core.views.schedule import CellGrid, Still
 
 CHANNELS = 4
 CFG = 2.5
@@ -101,17 +110,6 @@ def smooth_decode(x0: Tensor) -> Tensor:
     return F.conv2d(F.interpolate(x0, scale_factor=2), W_DECODE.to(x0), padding=1).sigmoid()
 
 
-class StillViews:
-    """What every view set has beside its two maps, for sets that never move."""
-
-    every = property(lambda self: self)
-    names = property(lambda self: tuple(range(len(self))))
-    centre = property(lambda self: len(self) // 2)
-
-    def at(self, step):
-        return self
-
-
 def side_by_side(count: int, size: int) -> Windows:
     """A row of square windows that only touch."""
     return Windows((size, count * size), (size, size), tuple((0, k * size) for k in range(count)))
@@ -190,3 +188,54 @@ def fill(network: nn.Module, seed: int = 0) -> nn.Module:
         else:
             parameter.data = 0.1 * torch.randn(parameter.shape, generator=generator)
     return network.eval()
+
+
+def tiled(layout, canvas: tuple[int, int], cell_px: int = 1, patch: int = 1) -> Windows:
+    """The windows of a layout at every stride."""
+    return layout.tiled(canvas, CellGrid(cell_px, patch))
+
+
+def scheduled(views):
+    """Views as a schedule; what is one already stays."""
+    return views if hasattr(views, "at") else Still(views)
+
+
+def sampled(denoiser, process, views, canvas, sigmas, synchronisation=Synchronisation.MULTIDIFFUSION, **options):
+    """``sample`` from a noised canvas, whatever the state of the strategy: options as in Method."""
+    schedule = scheduled(views)
+    state = STRATEGIES[synchronisation].start(schedule.at(0), canvas)
+    return sample(denoiser, process, schedule, state, sigmas, Method(synchronisation, **options))
+
+
+def guided(weights, loss=None, report=None, **options):
+    """PerceptualGuidance by the names of its parts' settings. report: called with the trace of each guided step."""
+    of_loss = {name: options.pop(name) for name in ("target", "loss_scale") if name in options}
+    decodes = options.pop("decode_batch", options.get("pulled", 1))
+    loss = loss or PerceptualLoss(
+        options.pop("decode", clamped_decode), options.pop("distance", ToyDistance()), batches=decodes, **of_loss
+    )
+    passes = Passes(options.pop("first", 1), options.pop("pulled", 1), options.pop("second", True))
+    limits = Limits(options.pop("max_move", None), options.pop("where", None))
+    turns = Turns(options.pop("guided", Guided.ALL), options.pop("shared", False))
+    pullback = options.pop("pullback", None) or ThroughModel()
+    assert not options, options
+    guidance = PerceptualGuidance(weights, loss, pullback, turns, passes, limits)
+    return guidance if report is None else Reporting(guidance, report)
+
+
+class Reporting:
+    """A guidance that tells what it did."""
+
+    def __init__(self, guidance, report) -> None:
+        self.guidance, self.report = guidance, report
+
+    def __call__(self, moment):
+        moved = self.guidance(moment)
+        if moved.trace is not None:
+            self.report(moved.trace)
+        return moved
+
+
+def moment(views, x, sigma, denoiser=eps_denoiser, process=None, step=0) -> Moment:
+    """A moment of a run over these views, x [V*N, C, h, w]."""
+    return Moment(views, x, step, sigma, len(x) // len(views), process or variance_exploding(), denoiser)

@@ -9,7 +9,8 @@ import torch.nn.functional as F
 
 from syncdiffusion_core.attention_merging import MergedTokens, cells_of_a_token, covers
 from syncdiffusion_core.blending import Blend, window_weight
-from syncdiffusion_core.canvases.windows import WindowLayout, Windows, full_canvas
+from syncdiffusion_core.canvases.window_layout import WindowLayout
+from syncdiffusion_core.canvases.windows import Windows, full_canvas
 
 HEADS, WIDTH = 2, 6
 
@@ -40,7 +41,7 @@ def random_case(seed: int) -> tuple[Windows, int]:
 
 
 def tokens_of(windows: Windows, cells: int) -> tuple[int, int]:
-    return windows.window[0] // cells, windows.window[1] // cells
+    return windows.view[0] // cells, windows.view[1] // cells
 
 
 def places(windows: Windows, cells: int) -> list[list[tuple[int, int]]]:

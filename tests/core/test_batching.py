@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from syncdiffusion_core.batching import ALONE, WindowBatches, batches
-from syncdiffusion_core.canvases.windows import WindowLayout
+from syncdiffusion_core.canvases.window_layout import WindowLayout
 from syncdiffusion_core.denoiser import denoise_views
 from syncdiffusion_core.guidance.perceptual import PerceptualGuidance
 from syncdiffusion_core.guidance.pullbacks import Gradient

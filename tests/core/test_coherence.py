@@ -109,7 +109,7 @@ def test_intra_is_the_mean_of_all_fifteen_pairs_of_six():
 def test_where_windows_stand(size, window_px, window, origins):
     """(height, width) of the picture and the window, (top, left) of each."""
     windows = windows_side_by_side(size, window_px)
-    assert (windows.canvas, windows.window, windows.origins) == (size, window, origins)
+    assert (windows.canvas, windows.view, windows.origins) == (size, window, origins)
 
 
 def levels(*values: float) -> torch.Tensor:

@@ -10,8 +10,9 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from syncdiffusion_core.attention_merging import MergedTokens
 from syncdiffusion_core.blending import Blend, window_weight
-from syncdiffusion_core.canvases.grids import resolve_grid
-from syncdiffusion_core.canvases.windows import Grid, WindowLayout, Windows, full_canvas
+from syncdiffusion_core.canvases.grids import Grid, resolve_grid
+from syncdiffusion_core.canvases.window_layout import WindowLayout
+from syncdiffusion_core.canvases.windows import Windows, full_canvas
 from syncdiffusion_core.extrapolation import extrapolate, visiting_order
 from syncdiffusion_core.guidance.perceptual import Guided, PerceptualGuidance
 from syncdiffusion_core.guidance.pullbacks import Gradient
@@ -101,8 +102,8 @@ def test_the_guard_lets_through_what_has_an_order():
 
 def summed_over_an_index(windows: Windows, views: Tensor) -> tuple[Tensor, Tensor]:
     dtype = torch.promote_types(views.dtype, torch.float32)
-    weight = window_weight(windows.blend, *windows.window).to(dtype)
-    (height, width), (h, w) = windows.canvas, windows.window
+    weight = window_weight(windows.blend, *windows.view).to(dtype)
+    (height, width), (h, w) = windows.canvas, windows.view
     rows, columns = (
         [(o[axis] + torch.arange(side)) % length for o in windows.origins]
         for axis, side, length in ((0, h, height), (1, w, width))
@@ -153,7 +154,7 @@ def same_bits(one: Tensor, other: Tensor) -> bool:
 def test_sums_of_windows_have_the_bits_of_sums_over_an_index(seed, dtype):
     windows = random_windows(seed)
     frames = [3] * (seed % 3 == 0)
-    views = toys.randn(len(windows) * 2, 4, *frames, *windows.window, seed=seed).to(dtype)
+    views = toys.randn(len(windows) * 2, 4, *frames, *windows.view, seed=seed).to(dtype)
     with OneOrder():
         got = windows.unproject(views)
         coverage = windows.coverage()
@@ -166,7 +167,7 @@ def test_sums_of_windows_have_the_bits_of_sums_over_an_index(seed, dtype):
 def test_merged_tokens_have_the_bits_of_sums_over_an_index(seed, dtype):
     cells = (1, 2, 4)[seed % 3]
     windows = random_windows(seed, cells)
-    layer = tuple(side // cells for side in windows.window)
+    layer = tuple(side // cells for side in windows.view)
     tokens = toys.randn(2 * len(windows) * 3, layer[0] * layer[1], 5, seed=seed).to(dtype)
     maps = MergedTokens(windows, layer, 3)
     with OneOrder():
@@ -201,7 +202,7 @@ def test_a_window_over_a_corner_lies_in_four_places():
 def test_the_maps_and_their_gradients(seed):
     windows = random_windows(seed)
     canvas = toys.randn(2, 4, *windows.canvas, seed=seed).requires_grad_()
-    noise = toys.randn(len(windows) * 2, 4, *windows.window, seed=seed + 1)
+    noise = toys.randn(len(windows) * 2, 4, *windows.view, seed=seed + 1)
     with OneOrder():
         views = windows.project(canvas) * noise
         (aggregate(windows, views).square().sum() + resynchronise(windows, views).sin().sum()).backward()

@@ -4,7 +4,8 @@ import core_toys as toys
 import pytest
 import torch
 
-from syncdiffusion_core.canvases.windows import WindowLayout, full_canvas
+from syncdiffusion_core.canvases.window_layout import WindowLayout
+from syncdiffusion_core.canvases.windows import full_canvas
 from syncdiffusion_core.extrapolation import extrapolate, visiting_order
 from syncdiffusion_core.process import rectified_flow, variance_exploding
 from syncdiffusion_core.sampling import sample
@@ -74,7 +75,7 @@ def test_a_loop_is_closed_by_a_window_that_is_known_at_both_ends():
     wrapped = windows(wrap=True, width=16)
     order = visiting_order(wrapped, torch.zeros(1, 1, HEIGHT, 16, dtype=torch.bool))
     assert sorted(order) == [0, 1, 2, 3]
-    assert order[0] == wrapped.centre
+    assert order[0] == wrapped.reference
 
 
 @pytest.mark.parametrize("family", FAMILIES)

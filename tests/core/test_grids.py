@@ -5,8 +5,8 @@ import pytest
 import torch
 
 from syncdiffusion_core.blending import Blend
-from syncdiffusion_core.canvases.grids import moving_grid, resolve_grid
-from syncdiffusion_core.canvases.windows import Grid, WindowLayout
+from syncdiffusion_core.canvases.grids import Grid, moving_grid, resolve_grid
+from syncdiffusion_core.canvases.window_layout import WindowLayout
 from syncdiffusion_core.process import variance_exploding
 from syncdiffusion_core.sampling import sample
 from syncdiffusion_core.strategies import Synchronisation

@@ -7,7 +7,8 @@ import core_toys as toys
 import pytest
 import torch
 
-from syncdiffusion_core.canvases.windows import WindowLayout, Windows
+from syncdiffusion_core.canvases.window_layout import WindowLayout
+from syncdiffusion_core.canvases.windows import Windows
 from syncdiffusion_core.guidance.loss_scale import LossScale
 from syncdiffusion_core.guidance.perceptual import GuidanceTrace, Guided, PerceptualGuidance
 from syncdiffusion_core.guidance.pullbacks import Gradient, MissingBackward
@@ -721,7 +722,7 @@ def test_the_turn_goes_on_with_each_guided_step():
     windows = wide()
     turns = [windows.apart(turn) for turn in (0, 1)]
     for trace, turn in zip(turns_of(windows, [WEIGHT, 0.0, WEIGHT]), turns, strict=True):
-        moves = [view != windows.centre for view in turn]
+        moves = [view != windows.reference for view in turn]
         assert (trace.loss[:, 0] > 0).tolist() == (trace.move[:, 0] > 0).tolist() == moves
 
 

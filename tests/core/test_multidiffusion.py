@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from syncdiffusion_core.blending import Blend
-from syncdiffusion_core.canvases.windows import WindowLayout, full_canvas
+from syncdiffusion_core.canvases.window_layout import WindowLayout
+from syncdiffusion_core.canvases.windows import full_canvas
 from syncdiffusion_core.guidance.perceptual import PerceptualGuidance
 from syncdiffusion_core.process import rectified_flow, variance_exploding
 from syncdiffusion_core.sampling import sample
@@ -113,4 +114,4 @@ def test_a_resolved_layout_of_one_window_is_the_full_canvas():
     for blend in Blend:
         windows = layout((6, 9), (6, 9), (False, False), blend).resolve((6, 9), CELL)
         assert windows.origins == full_canvas((6, 9)).origins == ((0, 0),)
-        assert windows.window == full_canvas((6, 9)).window == (6, 9)
+        assert windows.view == full_canvas((6, 9)).window == (6, 9)

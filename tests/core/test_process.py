@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from syncdiffusion_core.blending import Blend
-from syncdiffusion_core.canvases.windows import WindowLayout
+from syncdiffusion_core.canvases.window_layout import WindowLayout
 from syncdiffusion_core.guidance.perceptual import PerceptualGuidance
 from syncdiffusion_core.process import rectified_flow, variance_exploding, variance_preserving
 from syncdiffusion_core.sampling import sample

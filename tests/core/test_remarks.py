@@ -4,9 +4,9 @@ import itertools
 
 import pytest
 
-from syncdiffusion_core.canvases.grids import resolve_grid
+from syncdiffusion_core.canvases.grids import Grid, resolve_grid
 from syncdiffusion_core.canvases.remarks import refuse_open_wrap, remarks
-from syncdiffusion_core.canvases.windows import Grid, WindowLayout
+from syncdiffusion_core.canvases.window_layout import WindowLayout
 
 WINDOW = 128
 MOVING = (Grid.ROLLED, Grid.ALTERNATING)

@@ -4,7 +4,7 @@ import core_toys as toys
 import pytest
 import torch
 
-from syncdiffusion_core.canvases.windows import WindowLayout
+from syncdiffusion_core.canvases.window_layout import WindowLayout
 from syncdiffusion_core.process import variance_exploding
 from syncdiffusion_core.sampling import sample
 from syncdiffusion_core.strategies import Synchronisation

@@ -7,7 +7,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from syncdiffusion_core.canvases.windows import WindowLayout
+from syncdiffusion_core.canvases.window_layout import WindowLayout
 from syncdiffusion_core.denoiser import Rows
 from syncdiffusion_core.guidance.perceptual import PerceptualGuidance
 from syncdiffusion_core.guidance.pullbacks import (

@@ -4,7 +4,7 @@ import core_toys as toys
 import pytest
 import torch
 
-from syncdiffusion_core.canvases.windows import WindowLayout
+from syncdiffusion_core.canvases.window_layout import WindowLayout
 from syncdiffusion_core.guidance.perceptual import PerceptualGuidance
 from syncdiffusion_core.process import rectified_flow, variance_exploding
 from syncdiffusion_core.sampling import sample

@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from syncdiffusion_core.blending import Blend, window_weight
-from syncdiffusion_core.canvases.windows import WindowLayout, Windows, full_canvas
+from syncdiffusion_core.canvases.window_layout import WindowLayout
+from syncdiffusion_core.canvases.windows import Windows, full_canvas
 from syncdiffusion_core.views.view_set import aggregate, resynchronise
 
 
@@ -43,7 +44,7 @@ def test_windows_stand_where_they_should(seed):
 @pytest.mark.parametrize("seed", CASES)
 def test_every_cell_is_covered_and_the_mean_of_agreeing_windows_is_the_canvas(seed):
     canvas, _, _, _, _, windows = random_case(seed)
-    total, weight = windows.unproject(torch.ones(len(windows) * 2, 3, *windows.window, dtype=torch.float64))
+    total, weight = windows.unproject(torch.ones(len(windows) * 2, 3, *windows.view, dtype=torch.float64))
     assert total.shape == (2, 3, *canvas)
     assert weight.shape == (1, 1, *canvas)
     assert (weight > 0).all()
@@ -65,8 +66,8 @@ def test_project_crops_and_orders_rows_view_major(seed):
 def test_the_two_maps_are_adjoint(seed):
     canvas, _, _, _, _, windows = random_case(seed)
     x = toys.randn(2, 3, *canvas, seed=seed)
-    y = toys.randn(len(windows) * 2, 3, *windows.window, seed=seed + 1)
-    weight = window_weight(windows.blend, *windows.window).double()
+    y = toys.randn(len(windows) * 2, 3, *windows.view, seed=seed + 1)
+    weight = window_weight(windows.blend, *windows.view).double()
     total, _ = windows.unproject(y)
     torch.testing.assert_close((windows.project(x) * weight * y).sum(), (x * total).sum())
 
@@ -94,7 +95,7 @@ def test_the_papers_panorama_has_21_windows():
     windows = layout((64, 64), (16, 16), px=8).resolve((64, 384), 8)
     assert len(windows) == 21
     assert windows.origins[-1] == (0, 320)
-    assert windows.window == (64, 64)
+    assert windows.view == (64, 64)
 
 
 def test_a_closed_panorama_has_all_24_windows():
@@ -134,7 +135,7 @@ def test_a_stride_that_does_not_divide_leaves_no_strip():
 
 def test_pixels_become_cells_and_strides_whole_patches():
     windows = WindowLayout(128, 64, 40, 64).resolve((8, 40), cell_px=8, patch=2)
-    assert windows.window == (8, 16)
+    assert windows.view == (8, 16)
     assert [left for _, left in windows.origins] == [0, 4, 8, 12, 16, 20, 24]
 
 

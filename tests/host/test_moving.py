@@ -6,7 +6,7 @@ import comfy.samplers
 import pytest
 import torch
 
-from syncdiffusion_core.canvases.windows import WindowLayout
+from syncdiffusion_core.canvases.window_layout import WindowLayout
 
 MOVED_STEP, MOVE = 2, 1.0
 KEEPS = {

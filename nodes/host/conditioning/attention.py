@@ -28,7 +28,7 @@ def cut_attention(mask: Tensor, words: int, windows: Windows, rows: Rows) -> Ten
     patch = _patch(mask.shape[1] - words, windows)
     places = Windows(
         tuple(length // patch for length in windows.canvas),
-        tuple(length // patch for length in windows.window),
+        tuple(length // patch for length in windows.view),
         tuple((top // patch, left // patch) for top, left in windows.origins),
     )
     numbered = torch.arange(words, mask.shape[1]).reshape(1, 1, *places.canvas)

@@ -160,7 +160,7 @@ def _call(x: Tensor, options: dict) -> _Call | None:
 
 
 def _checked_call(x: Tensor, rows: Rows, windows: Windows) -> _Call | None:
-    if not covers(windows) or x.shape[0] % len(rows) or x.shape[-2:] != windows.window:
+    if not covers(windows) or x.shape[0] % len(rows) or x.shape[-2:] != windows.view:
         raise ValueError(
             f"model: {NODE} needs all windows of the canvas in one model call, and this one holds {len(windows)} that "
             "do not cover it; set windows_per_batch to 0 and choose another algorithm than 'sequential'. If memory "

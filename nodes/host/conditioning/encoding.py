@@ -7,7 +7,8 @@ import comfy.samplers
 import torch
 from torch import Tensor
 
-from ....syncdiffusion_core.canvases.windows import WindowLayout, Windows
+from ....syncdiffusion_core.canvases.window_layout import WindowLayout
+from ....syncdiffusion_core.canvases.windows import Windows
 from .attention import ATTENTION
 from .tags import image_scale
 
@@ -39,7 +40,7 @@ def encode_for_windows(
     Such are SDXL's sizes, and the positions of HiDream-O1's tokens. Images and attention masks are left alone: they are
     cut. canvas: of the run, [N, C, …, H, W]. The entries of one run are changed, never the user's CONDITIONING.
     """
-    window = canvas.new_zeros(*canvas.shape[:-2], *windows.window)
+    window = canvas.new_zeros(*canvas.shape[:-2], *windows.view)
     for role, entries in conds.items():
         # For areas the host appends entries with another one's inputs: what is first seen of an input is its own entry.
         of_window: dict[int, comfy.conds.CONDRegular] = {}

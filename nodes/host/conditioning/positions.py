@@ -4,7 +4,8 @@ By the host's ``transformer_options["rope_options"]``: one for a whole model cal
 positions are evaluated one position at a time.
 """
 
-from ....syncdiffusion_core.canvases.windows import Positions, WindowLayout, Windows
+from ....syncdiffusion_core.canvases.window_layout import Positions, WindowLayout
+from ....syncdiffusion_core.canvases.windows import Windows
 
 IN_PATCHES = ("Flux", "NextDiT", "WanModel")
 """Networks of the host that count positions in patches: Flux and Flux.2, Lumina 2 and Z-Image, Wan.
@@ -35,7 +36,7 @@ class Places:
     def rope_options(self, view: int, given: dict | None) -> dict:
         """Those that the user's nodes have set (or None), moved to the window's place; a scale counts there too."""
         options = dict(given or {})
-        for axis, start, length in zip("yx", self._windows.origins[view], self._windows.window, strict=True):
+        for axis, start, length in zip("yx", self._windows.origins[view], self._windows.view, strict=True):
             step = options.get(f"scale_{axis}", 1.0) * _unit(self._inner_model, length // self._patch)
             options[f"shift_{axis}"] = options.get(f"shift_{axis}", 0.0) + step * start / self._patch
         return options

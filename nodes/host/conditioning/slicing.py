@@ -154,7 +154,7 @@ class Slicer:
     def _shown_of(self, area: tuple[int, ...] | None) -> tuple[int, int]:
         """(height, width) that the model is shown of a window."""
         if area is None:
-            return self._windows.window
+            return self._windows.view
         *_, height, width = area[: len(area) // 2]
         return height, width
 
@@ -213,7 +213,7 @@ class Slicer:
     def _inside(self, box: Sequence[int], view: int) -> list[tuple[int, int, int, int]]:
         """(height, width, top, left) on the canvas -> its parts in the window; two where a window wraps around."""
         height, width, top, left = (int(value) for value in box)
-        rows, columns = zip(self._windows.origins[view], self._windows.window, self._windows.canvas, strict=True)
+        rows, columns = zip(self._windows.origins[view], self._windows.view, self._windows.canvas, strict=True)
         spans = product(_visible(top, height, *rows), _visible(left, width, *columns))
         return [(h, w, y, x) for (y, h), (x, w) in spans]
 

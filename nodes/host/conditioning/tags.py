@@ -23,7 +23,8 @@ def tagged(model_options: dict, rows: Rows) -> dict:
 
 def cut(windows: Windows, canvas: Tensor, rows: Rows, scale: int = 1) -> Tensor:
     """[B, …, H, W], B samples or 1 -> [R, …, h, w]; scale: pixels of this canvas along a cell of the windows'."""
-    views = windows.subset(rows.distinct_views, scale)
+    views = windows.subset(rows.distinct_views)
+    views = views if scale == 1 else views.scaled(scale)
     return views.project(comfy.utils.repeat_to_batch_size(canvas, rows.n_samples))
 
 

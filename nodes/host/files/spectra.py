@@ -7,7 +7,7 @@ import folder_paths
 import torch
 from torch import Tensor
 
-from ....syncdiffusion_core.canvases.windows import WindowLayout
+from ....syncdiffusion_core.canvases.window_layout import WindowLayout
 from ....syncdiffusion_core.guidance.spectrum import Spectrum, fit_spectrum, load_spectrum, save_spectrum
 from ..gradient.decoder import pixel_space_vae, works_on_pixels
 from ..inputs import picture

@@ -1,19 +1,20 @@
 """Windows on a MODEL: MultiDiffusion under any sampler, guider or patch of the host."""
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
-import torch
 from comfy.patcher_extension import WrappersMP
 from torch import Tensor
 
-from ....syncdiffusion_core.canvases.windows import WindowLayout
+from ....syncdiffusion_core.canvases.window_layout import WindowLayout
+from ....syncdiffusion_core.views.schedule import ViewSchedule
 from ..conditioning.encoding import encode_for_windows, entries_of, models_and_conds
 from ..conditioning.patches import windows_per_batch
 from ..conditioning.tags import KEY
 from ..progress import warn
 from .below import WindowsBelow
 from .checks import check_levels, check_masks, check_shape
-from .layout import Views, layout_remarks, make_slicer, resolve_windows
+from .layout import layout_remarks, make_slicer, resolve_windows
 from .memory import WindowMemory, rows_reserving, say_memory, window_batches, window_memory
 from .watching import shown_windows
 from .windowed import Steps
@@ -52,27 +53,27 @@ class _Applied:
     def prepare_sampling(self, executor, patcher, noise_shape, *args, **kwargs):
         """Reserve memory for one batch of windows instead of the canvas."""
         check_shape(noise_shape, self._inner_model.latent_format)
-        grid = self._grid(noise_shape[-2:])
-        row_shape = (*noise_shape[1:-2], *grid.every.window)
-        memory = window_memory(patcher, row_shape, noise_shape[0], grid.largest, self._per_batch)
+        schedule = self._schedule(noise_shape)
+        row_shape = (*noise_shape[1:-2], *schedule.every.view)
+        memory = window_memory(patcher, row_shape, noise_shape[0], schedule.largest, self._per_batch)
         return executor(patcher, [rows_reserving(memory, patcher, row_shape), *row_shape], *args, **kwargs)
 
     def sampler_sample(self, executor, guider, sigmas: Tensor, extra_args: dict, callback, noise: Tensor, *args):
         """Encode for a window what the host has encoded for the canvas, and give the run what it keeps."""
         check_levels(sigmas)
         check_masks(entries_of(guider.conds), noise.shape)
-        grid, seed = self._grid(noise.shape[-2:]), extra_args.get("seed")
-        for line in layout_remarks(self._layout, grid, self._inner_model):
+        schedule, seed = self._schedule(noise.shape), extra_args.get("seed")
+        for line in layout_remarks(self._layout, schedule.every, self._inner_model):
             warn(line)
-        if len(grid.every) > 1:
+        if len(schedule.every) > 1:
             for model, conds in models_and_conds(guider):
-                encode_for_windows(model, conds, self._layout, grid.every, noise, seed)
+                encode_for_windows(model, conds, self._layout, schedule.every, noise, seed)
         options = extra_args["model_options"]
         conds = list(guider.conds.values())
         run = self._run(guider.model_patcher, options, conds, noise, Steps(sigmas.tolist()), seed)
         options["transformer_options"][RUN] = run
         say_memory(run.memory)
-        with shown_windows(guider, grid.every):
+        with shown_windows(guider, schedule.every):
             return executor(guider, sigmas, extra_args, callback, noise, *args)
 
     def calc_cond_batch(self, executor, model, conds, x_in: Tensor, timestep: Tensor, model_options: dict):
@@ -89,12 +90,12 @@ class _Applied:
         self, patcher: object, model_options: dict, conds: list, x: Tensor, steps: Steps, seed: int | None = None
     ) -> _Run:
         """What one run over a canvas x [N, C, …, H, W] keeps."""
-        grid, n = self._grid(x.shape[-2:]), x.shape[0]
-        slicer = make_slicer(self._layout, grid.every, self._inner_model, seed)
-        per_batch = windows_per_batch(self._per_batch, grid.every, patcher, model_options, conds, n)
-        memory = window_memory(patcher, (*x.shape[1:-2], *grid.every.window), n, grid.largest, per_batch)
+        schedule, n = self._schedule(x.shape), x.shape[0]
+        slicer = make_slicer(self._layout, schedule.every, self._inner_model, seed)
+        per_batch = windows_per_batch(self._per_batch, schedule.every, patcher, model_options, conds, n)
+        memory = window_memory(patcher, (*x.shape[1:-2], *schedule.every.view), n, schedule.largest, per_batch)
         batches = window_batches(memory.windows, memory.halves, slicer.forget)
-        return _Run(WindowsBelow(grid, steps.of, batches, slicer), memory)
+        return _Run(WindowsBelow(schedule, steps.of, batches, slicer), memory)
 
-    def _grid(self, size: tuple[int, int]) -> Views:
-        return resolve_windows(self._layout, self._inner_model, torch.empty(1, 1, *size, device="meta"))
+    def _schedule(self, size: Sequence[int]) -> ViewSchedule:
+        return resolve_windows(self._layout, self._inner_model, size).latent

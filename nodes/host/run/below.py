@@ -13,12 +13,12 @@ from torch import Tensor
 
 from ....syncdiffusion_core.batching import WindowBatches
 from ....syncdiffusion_core.denoiser import Rows
+from ....syncdiffusion_core.views.schedule import ViewSchedule
 from ....syncdiffusion_core.views.view_set import aggregate
 from ..conditioning.bootstrapping import marked
 from ..conditioning.encoding import refuse_context_windows
 from ..conditioning.slicing import Slicer
 from ..conditioning.tags import KEY, tagged
-from .layout import Views
 from .stateful import refuse_stateful_model
 from .watching import check_canvas, check_prediction
 
@@ -30,9 +30,9 @@ class WindowsBelow:
     """The wrapper, for one run. step_of: noise level -> step; slicer: None for one window that needs no cutting."""
 
     def __init__(
-        self, grid: Views, step_of: Callable[[float], int], batches: WindowBatches, slicer: Slicer | None
+        self, schedule: ViewSchedule, step_of: Callable[[float], int], batches: WindowBatches, slicer: Slicer | None
     ) -> None:
-        self._grid, self._step_of, self._batches, self._slicer = grid, step_of, batches, slicer
+        self._schedule, self._step_of, self._batches, self._slicer = schedule, step_of, batches, slicer
 
     def calc_cond_batch(
         self, execute: Callable, model: object, conds: list, x_in: Tensor, timestep: Tensor, model_options: dict
@@ -40,13 +40,13 @@ class WindowsBelow:
         """Predictions of the canvas x_in [N, C, …, H, W], one for each condition; windows in it pass."""
         if KEY in model_options.get("transformer_options", {}):
             return execute(model, conds, x_in, timestep, model_options)
-        check_canvas(x_in, self._grid.every)
-        if len(self._grid.every) == 1 and not any(marked(entries or ()) for entries in conds):
+        check_canvas(x_in, self._schedule.every)
+        if len(self._schedule.every) == 1 and not any(marked(entries or ()) for entries in conds):
             return execute(model, conds, x_in, timestep, model_options)
         refuse_context_windows(model_options)
         refuse_stateful_model(model_options)
         level, n = float(timestep.flatten()[0]), x_in.shape[0]
-        windows = self._grid.at(self._step_of(level))
+        windows = self._schedule.at(self._step_of(level))
         views = windows.project(x_in).unflatten(0, (-1, n))  # [V, N, C, …, h, w]
 
         def predictions(indices: tuple[int, ...]) -> list[Tensor]:

@@ -2,17 +2,16 @@
 
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
 
 import torch
 
-from ....syncdiffusion_core.canvases.windows import Grid, WindowLayout
+from ....syncdiffusion_core.canvases.window_layout import WindowLayout
 from ....syncdiffusion_core.guidance.pullbacks import Gradient
-from ....syncdiffusion_core.guidance.targets import AnchorKind
+from ....syncdiffusion_core.guidance.targets import Picture
 from ....syncdiffusion_core.perceptual.resized import SMALLEST_PX
 from ..gradient.decoder import POOLED, Look, resolved_look, works_on_pixels
 from ..inputs import check_mask_values, check_vae, latent
-from .layout import resolve_windows
+from .layout import tiled_windows
 from .settings import GuidanceSettings
 
 
@@ -103,11 +102,11 @@ def check_guidance(settings: GuidanceSettings, model: object, layout: WindowLayo
     _check_shrink(settings, latent_format, layout)
     if settings.spectrum is not None and settings.gradient is Gradient.IMAGE_PRIOR:
         settings.spectrum.check_channels(latent_format.latent_channels)
-    settings.anchor.window(resolve_windows(replace(layout, grid=Grid.TILED), model.model, canvas))
-    image = settings.anchor.image
-    if settings.anchor.kind is AnchorKind.IMAGE and image.shape[0] not in (1, batch):
+    target = settings.target
+    target.stays(tiled_windows(layout, model.model, canvas.shape))
+    if isinstance(target, Picture) and target.image.shape[0] not in (1, batch):
         raise ValueError(
-            f"anchor_image: a batch of {image.shape[0]} pictures for {batch} panoramas; give one, or one for each"
+            f"anchor_image: a batch of {target.image.shape[0]} pictures for {batch} panoramas; give one, or one for each"
         )
     if settings.mask is not None and settings.mask.shape[0] not in (1, batch):
         raise ValueError(

@@ -8,11 +8,13 @@ import comfy.utils
 import torch
 from torch import Tensor
 
-from ....syncdiffusion_core.canvases.windows import Grid
+from ....syncdiffusion_core.guidance.loss import PerceptualLoss
 from ....syncdiffusion_core.guidance.loss_scale import LossScale
-from ....syncdiffusion_core.guidance.perceptual import GuidanceTrace, PerceptualGuidance
-from ....syncdiffusion_core.guidance.pullbacks import Gradient
-from ....syncdiffusion_core.guidance.targets import Anchor, AnchorKind
+from ....syncdiffusion_core.guidance.perceptual import Limits, Passes, PerceptualGuidance
+from ....syncdiffusion_core.guidance.pullbacks import Gradient, Pullback, make_pullback
+from ....syncdiffusion_core.guidance.targets import Picture, ReferenceView, Target
+from ....syncdiffusion_core.guidance.trace import GuidanceTrace
+from ....syncdiffusion_core.guidance.turns import Turns
 from ....syncdiffusion_core.perceptual.resized import Resized
 from ....syncdiffusion_core.schedule import Clock, concentrate
 from ..conditioning.attention_merging import merging_of
@@ -20,12 +22,12 @@ from ..gradient.decoder import HostDecoder, make_decoder, pixel_space_vae, say_l
 from ..gradient.perceptual import HostDistance
 from ..progress import say
 from .kept import free_cells
-from .layout import resolve_windows
+from .layout import tiled_windows
 from .memory import load_together, window_batches
 from .plan import Algorithm
 from .process import percent_of_sigma
 from .resolved import Run
-from .settings import GuidanceSettings, HostGuidance, missing_backward, say_forward_only
+from .settings import GuidanceSettings, HostGuidance, missing_backward, refusal, say_forward_only
 
 
 def make_guidance(run: Run, x: Tensor) -> HostGuidance | None:
@@ -40,30 +42,26 @@ def make_guidance(run: Run, x: Tensor) -> HostGuidance | None:
     say_look(savings.look, run.inner_model.latent_format)
     decoder.recompute = run.memory.recompute_decoder
     load_together([run.patcher, decoder.patcher, settings.perceptual.patcher], run.memory.reserved)
-    guidance = PerceptualGuidance(
+    loss = PerceptualLoss(
         decode=decoder,
         distance=Resized(HostDistance(settings.perceptual), savings.shrink),
-        weights=weights,
-        anchor=_fitted_anchor(run, settings.anchor, x, decoder),
-        gradient=_gradient(run, settings.gradient),
-        batch_size=window_batches(run.memory.pulled or run.memory.windows, forget=run.forget),
-        decode_batch=window_batches(run.memory.decoded, forget=run.forget),
-        first_pass_batch=window_batches(run.memory.windows, forget=run.forget) if merged else run.batches,
-        max_move=None if reference else settings.max_move,
+        target=_fitted(run, settings.target, x, decoder),
+        batches=window_batches(run.memory.decoded, forget=run.forget),
         loss_scale=LossScale() if decoder.dtype == torch.float16 else None,
-        where=_where(run, settings.mask),
-        guided=savings.guided,
-        second_pass=savings.second_pass or merged,  # guidance looks at windows alone, and the step is merged
-        spectrum=settings.spectrum,
-        spectrum_source=settings.spectrum_source,
-        report=partial(_report, run.plan.on_trace),
     )
-    return HostGuidance(guidance, run.patcher.is_dynamic())
+    passes = Passes(
+        first=window_batches(run.memory.windows, forget=run.forget) if merged else run.batches,
+        pulled=window_batches(run.memory.pulled or run.memory.windows, forget=run.forget),
+        second=savings.second_pass or merged,  # guidance looks at windows alone, and the step is merged
+    )
+    limits = Limits(None if reference else settings.max_move, _where(run, settings.mask))
+    guidance = PerceptualGuidance(weights, loss, _pullback(run, settings), Turns(savings.guided), passes, limits)
+    return HostGuidance(guidance, partial(_report, run.plan.on_trace))
 
 
 def _is_alone(run: Run, settings: GuidanceSettings) -> bool:
     """Whether there is one window, and nothing else that it could be pulled towards; says so."""
-    alone = len(run.windows) == 1 and settings.anchor.kind is not AnchorKind.IMAGE
+    alone = len(run.windows) == 1 and not isinstance(settings.target, Picture)
     if alone:
         run.warn(
             "guidance: it is left out, because one window would be its own anchor; a reference image can be the anchor "
@@ -106,27 +104,26 @@ def _where(run: Run, mask: Tensor | None) -> Tensor | None:
     return where
 
 
-def _gradient(run: Run, asked: Gradient) -> Gradient:
-    """The gradient asked for, or the forward-only one where the model has no backward; says so."""
-    if asked is not Gradient.THROUGH_MODEL:
-        return asked
-    reason = missing_backward(run.patcher)
-    if reason is None:
-        return asked
-    say_forward_only(reason)
-    return Gradient.FORWARD_ONLY
+def _pullback(run: Run, settings: GuidanceSettings) -> Pullback:
+    """That of the gradient asked for, or the forward-only one where the model has no backward; says so."""
+    gradient = settings.gradient
+    reason = missing_backward(run.patcher) if gradient is Gradient.THROUGH_MODEL else None
+    if reason is not None:
+        say_forward_only(reason)
+        gradient = Gradient.FORWARD_ONLY
+    known = partial(refusal, run.patcher.is_dynamic())
+    return make_pullback(gradient, settings.spectrum, settings.spectrum_source, known)
 
 
-def _fitted_anchor(run: Run, anchor: Anchor, x: Tensor, decoder: HostDecoder) -> Anchor:
-    """The anchor on this canvas: its picture the size of a decoded window, the place of a window by index."""
+def _fitted(run: Run, target: Target, x: Tensor, decoder: HostDecoder) -> Target:
+    """The target on this canvas: a picture of the size of a decoded window, the place of a window by index."""
     layout = run.plan.windows
-    if anchor.kind is AnchorKind.INDEX:
-        tiled = resolve_windows(replace(layout, grid=Grid.TILED), run.inner_model, x)
-        return replace(anchor, corner=tiled.origins[anchor.window(tiled)])
-    if anchor.image is None:
-        return anchor
+    if isinstance(target, ReferenceView):
+        return target.on(tiled_windows(layout, run.inner_model, x.shape))
+    if not isinstance(target, Picture):
+        return target
     size = decoder.picture_size(layout.window_width_px, layout.window_height_px)
-    return replace(anchor, image=comfy.utils.common_upscale(anchor.image, *size, "bicubic", "center").clamp(0, 1))
+    return Picture(comfy.utils.common_upscale(target.image, *size, "bicubic", "center").clamp(0, 1))
 
 
 def _report(on_trace: Callable[[GuidanceTrace], None] | None, trace: GuidanceTrace) -> None:

@@ -1,17 +1,14 @@
 """A user's windows on the canvas of one model."""
 
 import math
+from collections.abc import Sequence
 
-from torch import Tensor
-
-from ....syncdiffusion_core.canvases.grids import MovingWindows, resolve_grid
 from ....syncdiffusion_core.canvases.remarks import refuse_open_wrap, remarks
-from ....syncdiffusion_core.canvases.windows import WindowLayout, Windows
+from ....syncdiffusion_core.canvases.window_layout import WindowLayout
+from ....syncdiffusion_core.canvases.windows import Windows
+from ....syncdiffusion_core.views.schedule import CellGrid, Resolved
 from ..conditioning.positions import make_places, refuse_positions
 from ..conditioning.slicing import Slicer
-
-Views = Windows | MovingWindows
-"""The windows of a run: the same at every step, or others."""
 
 PATCH_NAMES = ("patch_size", "patch_spatial", "patch")
 """Under which the host's networks know the size of a patch: most, Cosmos and Anima, Krea 2."""
@@ -29,19 +26,28 @@ FAR = 1.5
 """Factor on the side from which a model shows that windows are not its size: things twice, or only parts of them."""
 
 
-def resolve_windows(layout: WindowLayout, inner_model: object, x: Tensor) -> Views:
-    """The layout over a canvas [N, C, …, H, W] of this model's latents."""
+def resolve_windows(layout: WindowLayout, inner_model: object, size: Sequence[int]) -> Resolved:
+    """The layout over a canvas of this model's latents of a size (…, height, width)."""
     refuse_positions(layout, inner_model)
-    cell_px = int(inner_model.latent_format.spacial_downscale_ratio)
-    return resolve_grid(layout, (x.shape[-2], x.shape[-1]), cell_px, patch_size(inner_model))
+    return layout.resolve((size[-2], size[-1]), cells_of(inner_model))
 
 
-def layout_remarks(layout: WindowLayout, grid: Views, inner_model: object) -> list[str]:
+def tiled_windows(layout: WindowLayout, inner_model: object, size: Sequence[int]) -> Windows:
+    """The windows by which the user counts, whatever the grid that moves them: of a canvas (…, height, width)."""
+    return layout.tiled((size[-2], size[-1]), cells_of(inner_model))
+
+
+def cells_of(inner_model: object) -> CellGrid:
+    """What a model's latents are made of."""
+    return CellGrid(int(inner_model.latent_format.spacial_downscale_ratio), patch_size(inner_model))
+
+
+def layout_remarks(layout: WindowLayout, windows: Windows, inner_model: object) -> list[str]:
     """Sentences for a run's node about windows that do less than they seem to; empty for most.
 
-    Raises ValueError where an axis is to wrap and no window goes over its edge. grid: of ``resolve_windows``.
+    Raises ValueError where an axis is to wrap and no window goes over its edge. windows: all of the run.
     """
-    given = layout, grid, int(inner_model.latent_format.spacial_downscale_ratio), patch_size(inner_model)
+    given = layout, windows, cells_of(inner_model)
     refuse_open_wrap(*given)
     return [*remarks(*given), *filter(None, [size_remark(layout, inner_model)])]
 

@@ -8,8 +8,9 @@ import comfy.k_diffusion.sampling
 import comfy.samplers
 from torch import Tensor
 
-from ....syncdiffusion_core.canvases.windows import Grid, WindowLayout
-from ....syncdiffusion_core.guidance.perceptual import GuidanceTrace
+from ....syncdiffusion_core.canvases.grids import Grid
+from ....syncdiffusion_core.canvases.window_layout import WindowLayout
+from ....syncdiffusion_core.guidance.trace import GuidanceTrace
 from .memory import AUTOMATIC
 from .savings import PRESETS, Preset
 from .settings import GuidanceSettings

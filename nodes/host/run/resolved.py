@@ -39,9 +39,10 @@ class Run:
         self.seed = extra_args.get("seed")
         self.steps = Steps(self.sigmas)
         given = extra_args.get("model_options", {})
-        self.grid = resolve_windows(plan.windows, self.inner_model, x).later(plan.first_step)
-        self.windows, self.remarks = self.grid.every, []
-        for line in layout_remarks(plan.windows, self.grid, self.inner_model):
+        resolved = resolve_windows(plan.windows, self.inner_model, x.shape)
+        self.schedule = resolved.latent.later(plan.first_step)
+        self.windows, self.remarks = self.schedule.every, []
+        for line in layout_remarks(plan.windows, self.windows, self.inner_model):
             self.warn(line)
         if plan.guidance is not None:
             check_guidance(plan.guidance, self.patcher, plan.windows, x)
@@ -49,8 +50,8 @@ class Run:
         self._prepare_conditioning(x, given)
         conds = list(self.guider.conds.values())
         per_batch = windows_per_batch(plan.windows_per_batch, self.windows, self.patcher, given, conds, x.shape[0])
-        row_shape = (*x.shape[1:-2], *self.windows.window)
-        self.memory = window_memory(self.patcher, row_shape, x.shape[0], self.grid.largest, per_batch, plan.guidance)
+        row_shape = (*x.shape[1:-2], *self.windows.view)
+        self.memory = window_memory(self.patcher, row_shape, x.shape[0], self.schedule.largest, per_batch, plan.guidance)
         say_memory(self.memory)
         # One window is cut too where a gradient may go through the networks of its conditioning.
         slices = len(self.windows) > 1 or plan.guidance is not None or marked(entries_of(self.guider.conds))
@@ -58,7 +59,7 @@ class Run:
         self.forget = None if self.slicer is None else self.slicer.forget
         self.batches = window_batches(self.memory.windows, self.memory.halves, self.forget)
         self.denoise_mask = extra_args.get("denoise_mask")
-        below = WindowsBelow(self.grid, self.steps.of, self.batches, self.slicer)
+        below = WindowsBelow(self.schedule, self.steps.of, self.batches, self.slicer)
         self.options = with_windows_below(given, below)
         # A sampler may add to the lists of its options: what is known of the run's stays as it is.
         self.extra_args = {**extra_args, "model_options": comfy.model_patcher.create_model_options_clone(self.options)}

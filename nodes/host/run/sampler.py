@@ -7,8 +7,11 @@ import comfy.samplers
 import torch
 from torch import Tensor
 
-from ....syncdiffusion_core.extrapolation import extrapolate, visiting_order
-from ....syncdiffusion_core.sampling import sample
+from ....syncdiffusion_core.denoiser import Rows
+from ....syncdiffusion_core.extrapolation import Outpainted, extrapolate, visiting_order
+from ....syncdiffusion_core.moment import Moment
+from ....syncdiffusion_core.sampling import Method, sample
+from ....syncdiffusion_core.views.view_set import aggregate
 from .guiding import make_guidance
 from .kept import free_cells
 from .openings import Openings
@@ -61,8 +64,8 @@ def _by_host(run: Run, guidance: HostGuidance | None, x: Tensor, callback: Calla
     if guidance is not None:
         openings = Openings(run.sigmas, names_in(inner))
         told = Told(callback, openings.tell)
-        mover = Mover(guidance, run.denoiser(), run.process, run.grid, openings)
-    guider = WindowedGuider(run.guider, run.options, run.grid, run.steps, run.batches, run.slicer)
+        mover = Mover(guidance, run.denoiser(), run.process, run.schedule, openings)
+    guider = WindowedGuider(run.guider, run.options, run.schedule, run.steps, run.batches, run.slicer)
     return inner.sampler_function(
         WindowedModel(run.model, guider, run.options, mover),
         x,
@@ -75,16 +78,11 @@ def _by_host(run: Run, guidance: HostGuidance | None, x: Tensor, callback: Calla
 
 
 def _reference(run: Run, guidance: HostGuidance, x: Tensor, callback: Callable) -> Tensor:
-    return sample(
-        run.denoiser(),
-        run.process,
-        run.grid,
-        x,
-        run.sigmas,
-        guidance=guidance,
-        batch_size=run.batches,
-        on_step=partial(_tell, callback),
-    )
+    def on_step(moment: Moment, x0: Tensor, canvas: Tensor) -> None:
+        _tell(callback, moment.step, moment.sigma, aggregate(moment.views, x0), canvas)
+
+    method = Method(guidance=guidance, batches=run.batches, on_step=on_step)
+    return sample(run.denoiser(), run.process, run.schedule, x, run.sigmas, method).canvas
 
 
 def _sequential(run: Run, x: Tensor, callback: Callable) -> Tensor:
@@ -99,9 +97,12 @@ def _sequential(run: Run, x: Tensor, callback: Callable) -> Tensor:
         # The host's bar counts the steps of one pass over the canvas.
         _tell(callback, (done - 1) // len(order), sigma, x0, canvas)
 
-    given = (run.sigmas, known, run.host_model.latent_image, run.host_model.noise, order)
-    run_through = {"on_step": on_step, "batch_size": run.batches}
-    return extrapolate(run.denoiser(), run.process, run.windows, x, *given, **run_through)
+    def denoiser(x: Tensor, sigma: float, rows: Rows) -> Tensor:
+        return run.batches.alone(partial(run_denoiser, x, sigma, rows))
+
+    run_denoiser = run.denoiser()
+    given = Outpainted(x, known, run.host_model.latent_image, run.host_model.noise)
+    return extrapolate(denoiser, run.process, run.windows.subset(order), given, run.sigmas, on_step)
 
 
 def _tell(callback: Callable, step: int, sigma: float, x0: Tensor, canvas: Tensor) -> None:

@@ -3,7 +3,8 @@
 from dataclasses import dataclass, replace
 from enum import Enum
 
-from ....syncdiffusion_core.canvases.windows import Grid, WindowLayout
+from ....syncdiffusion_core.canvases.grids import Grid
+from ....syncdiffusion_core.canvases.window_layout import WindowLayout
 from ....syncdiffusion_core.guidance.perceptual import Guided
 from ....syncdiffusion_core.guidance.pullbacks import Gradient
 from ....syncdiffusion_core.schedule import GuidanceSchedule

@@ -1,20 +1,19 @@
 """Guidance as the nodes describe it, and as the core runs it on the host."""
 
 import logging
+from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import partial
 
 import comfy.model_management
 from torch import Tensor
 
-from ....syncdiffusion_core.denoiser import Denoiser
-from ....syncdiffusion_core.guidance.perceptual import PerceptualGuidance
-from ....syncdiffusion_core.guidance.pullbacks import Gradient, MissingBackward
+from ....syncdiffusion_core.guidance.perceptual import Moved, PerceptualGuidance
+from ....syncdiffusion_core.guidance.pullbacks import Gradient, MissingBackward, forward_only
 from ....syncdiffusion_core.guidance.spectrum import Spectrum, SpectrumSource
-from ....syncdiffusion_core.guidance.targets import Anchor
-from ....syncdiffusion_core.process import NoiseProcess
+from ....syncdiffusion_core.guidance.targets import Target
+from ....syncdiffusion_core.guidance.trace import GuidanceTrace
+from ....syncdiffusion_core.moment import Moment
 from ....syncdiffusion_core.schedule import GuidanceSchedule
-from ....syncdiffusion_core.views.view_set import ViewSet
 from ..gradient.forgetful import NotRepeated
 from ..gradient.gradients import has_backward, is_compiled, normal_tensor, outside_inference
 from ..gradient.perceptual import PerceptualModel
@@ -35,7 +34,7 @@ class GuidanceSettings:
     vae: object | None
     perceptual: PerceptualModel
     schedule: GuidanceSchedule
-    anchor: Anchor
+    target: Target
     gradient: Gradient
     max_move: float | None
     mask: Tensor | None = None
@@ -55,47 +54,45 @@ class GuidanceSettings:
 class HostGuidance:
     """The core's guidance from inside the host: outside inference mode, on tensors that autograd may save.
 
-    streamed: whether the model's weights are (dynamic VRAM). Its backward pass then fetches them again (recompute.py).
-    Where the host refuses that, or the model has no backward pass, guidance goes on forward only.
+    Where the model turns out to have no backward pass, guidance goes on forward only. on_trace: told after each step.
     """
 
-    def __init__(self, guidance: PerceptualGuidance, streamed: bool = False) -> None:
-        self._guidance = replace(guidance, refusal=partial(_refusal, streamed))
+    def __init__(self, guidance: PerceptualGuidance, on_trace: Callable[[GuidanceTrace], None]) -> None:
+        self._guidance, self._on_trace = guidance, on_trace
         self._steps = GuidedSteps(guidance.weights)
 
     def guides(self, step: int) -> bool:
         """Whether the step moves anything."""
         return self._guidance.guides(step)
 
-    def __call__(
-        self,
-        view_set: ViewSet,
-        views: Tensor,
-        step: int,
-        sigma: float,
-        n_samples: int,
-        denoiser: Denoiser,
-        process: NoiseProcess,
-    ) -> tuple[Tensor, Tensor | None]:
+    def __call__(self, moment: Moment) -> Moved:
         """See PerceptualGuidance."""
-        if not self.guides(step):
-            return views, None
-        self._steps.count(step)
+        if not self.guides(moment.step):
+            return Moved(moment.x)
+        self._steps.count(moment.step)
+        moment = replace(moment, x=normal_tensor(moment.x), denoiser=moment.denoiser.alone)
         with outside_inference():
-            inputs = (view_set, normal_tensor(views), step, sigma, n_samples, denoiser.alone, process)
-            try:
-                return self._guidance(*inputs)
-            except MissingBackward as error:
-                say_forward_only(error.reason)
-            self._guidance = replace(self._guidance, gradient=Gradient.FORWARD_ONLY)
-            return self._guidance(*inputs)
+            moved = self._moved(moment) or self._moved(moment)
+        assert moved is not None
+        if moved.trace is not None:
+            self._on_trace(moved.trace)
+        return moved
+
+    def _moved(self, moment: Moment) -> Moved | None:
+        """None where the model has turned out to have no backward pass: the next try goes forward only."""
+        try:
+            return self._guidance(moment)
+        except MissingBackward as error:
+            say_forward_only(error.reason)
+        self._guidance = replace(self._guidance, pullback=forward_only)
+        return None
 
     def left_out(self) -> str | None:
         """After the last step: a sentence if steps were left out."""
         return self._steps.left_out()
 
 
-def _refusal(streamed: bool, error: RuntimeError) -> str | None:
+def refusal(streamed: bool, error: RuntimeError) -> str | None:
     """Which errors of a pull through the model, beside torch's own, mean that it has no backward pass here."""
     if isinstance(error, NotRepeated):
         return str(error)

@@ -25,10 +25,10 @@ def check_canvas(x: Tensor, windows: Windows) -> None:
 def check_shown(x: Tensor, windows: Windows, parts: bool) -> None:
     """Raise ValueError where a network is shown anything but a window, or with parts, an area's part of one."""
     shown = tuple(x.shape[-2:])
-    if shown == windows.window or (parts and all(a <= b for a, b in zip(shown, windows.window, strict=True))):
+    if shown == windows.view or (parts and all(a <= b for a, b in zip(shown, windows.view, strict=True))):
         return
     raise ValueError(
-        f"model: it is shown {_size(x)} latent cells where windows have {windows.window[0]} x {windows.window[1]}, "
+        f"model: it is shown {_size(x)} latent cells where windows have {windows.view[0]} x {windows.view[1]}, "
         "because a sampler or a node calls it past the windows; remove that node, or use it without windows"
     )
 

@@ -11,12 +11,13 @@ from torch import Tensor
 
 from ....syncdiffusion_core.batching import WindowBatches
 from ....syncdiffusion_core.denoiser import denoise_views
+from ....syncdiffusion_core.moment import Moment
 from ....syncdiffusion_core.process import NoiseProcess
+from ....syncdiffusion_core.views.schedule import ViewSchedule
 from ....syncdiffusion_core.views.view_set import aggregate
 from ..conditioning.patches import FUNCTIONS
 from ..conditioning.slicing import Slicer
 from .denoiser import HostDenoiser
-from .layout import Views
 from .openings import Openings
 from .settings import HostGuidance
 from .watching import check_canvas
@@ -32,10 +33,16 @@ class WindowedGuider:
     """
 
     def __init__(
-        self, guider: object, known: dict, grid: Views, steps: "Steps", batch_size: WindowBatches, slicer: Slicer | None
+        self,
+        guider: object,
+        known: dict,
+        schedule: ViewSchedule,
+        steps: "Steps",
+        batches: WindowBatches,
+        slicer: Slicer | None,
     ) -> None:
-        self._guider, self._known, self._grid, self._steps = guider, known, grid, steps
-        self._batch_size, self._slicer = batch_size, slicer
+        self._guider, self._known, self._schedule, self._steps = guider, known, schedule, steps
+        self._batches, self._slicer = batches, slicer
 
     def __getattr__(self, name: str) -> object:
         return getattr(self._guider, name)
@@ -63,13 +70,13 @@ class WindowedGuider:
 
     def __call__(self, x: Tensor, sigma: Tensor, model_options: dict | None = None, seed: int | None = None) -> Tensor:
         """x [N, C, H, W], one sigma for all samples -> x0."""
-        check_canvas(x, self._grid.every)
+        check_canvas(x, self._schedule.every)
         model_options = model_options or self._known
         if reads_more(model_options, self._known):
             return self._guider(x, sigma, model_options=model_options, seed=seed)
         denoiser, level = HostDenoiser(self._guider, model_options, seed, self._slicer), float(sigma.flatten()[0])
-        windows = self._grid.at(self._steps.of(level))
-        x0 = denoise_views(denoiser, windows.project(x), level, x.shape[0], self._batch_size, windows.names)
+        windows = self._schedule.at(self._steps.of(level))
+        x0 = denoise_views(denoiser, windows.project(x), level, x.shape[0], self._batches, windows.names)
         return aggregate(windows, x0).to(x.dtype)
 
 
@@ -131,19 +138,24 @@ class Mover:
     """
 
     def __init__(
-        self, guidance: HostGuidance, denoiser: HostDenoiser, process: NoiseProcess, grid: Views, openings: Openings
+        self,
+        guidance: HostGuidance,
+        denoiser: HostDenoiser,
+        process: NoiseProcess,
+        schedule: ViewSchedule,
+        openings: Openings,
     ) -> None:
         self._guidance, self._denoiser, self._process = guidance, denoiser, process
-        self._grid, self._openings = grid, openings
+        self._schedule, self._openings = schedule, openings
 
     def move(self, x: Tensor, sigma: float) -> Tensor | None:
         """Move x [N, C, H, W] in place if this call opens a guided step -> x0 if that need not be evaluated."""
         step = self._openings.of(sigma)
         if step is None or not self._guidance.guides(step):
             return None
-        windows = self._grid.at(step)
+        windows = self._schedule.at(step)
         check_canvas(x, windows)
         views = windows.project(x)
-        moved, x0 = self._guidance(windows, views, step, sigma, x.shape[0], self._denoiser, self._process)
-        x.add_(aggregate(windows, moved - views).to(x.dtype))
-        return None if x0 is None else aggregate(windows, x0).to(x.dtype)
+        moved = self._guidance(Moment(windows, views, step, sigma, x.shape[0], self._process, self._denoiser))
+        x.add_(aggregate(windows, moved.x - views).to(x.dtype))
+        return None if moved.x0 is None else aggregate(windows, moved.x0).to(x.dtype)
