@@ -51,7 +51,8 @@ class Run:
         conds = list(self.guider.conds.values())
         per_batch = windows_per_batch(plan.windows_per_batch, self.windows, self.patcher, given, conds, x.shape[0])
         row_shape = (*x.shape[1:-2], *self.windows.view)
-        self.memory = window_memory(self.patcher, row_shape, x.shape[0], self.schedule.largest, per_batch, plan.guidance)
+        most = self.schedule.largest
+        self.memory = window_memory(self.patcher, row_shape, x.shape[0], most, per_batch, plan.guidance)
         say_memory(self.memory)
         # One window is cut too where a gradient may go through the networks of its conditioning.
         slices = len(self.windows) > 1 or plan.guidance is not None or marked(entries_of(self.guider.conds))
