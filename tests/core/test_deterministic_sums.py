@@ -14,8 +14,8 @@ from syncdiffusion_core.canvases.grids import Grid, resolve_grid
 from syncdiffusion_core.canvases.window_layout import WindowLayout
 from syncdiffusion_core.canvases.windows import Windows, full_canvas
 from syncdiffusion_core.extrapolation import extrapolate, visiting_order
-from syncdiffusion_core.guidance.perceptual import Guided, PerceptualGuidance
 from syncdiffusion_core.guidance.pullbacks import Gradient
+from syncdiffusion_core.guidance.turns import Guided, PerceptualGuidance
 from syncdiffusion_core.perceptual.resized import Resized
 from syncdiffusion_core.process import variance_exploding
 from syncdiffusion_core.sampling import sample
