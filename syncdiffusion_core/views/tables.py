@@ -2,7 +2,8 @@
 
 A canvas is whatever a table can point into: its trailing shape has one, two or three axes, and its cells are counted
 as they lie in memory. ``IndexedViews`` move cells, ``ResampledViews`` mix them, ``LinearViews`` are any linear
-function. All three unproject by the adjoint of their projection, views first weighted: total = P^T(w x), weight = P^T w.
+function. All three unproject by the adjoint of their projection P, views first weighted: total = P^T(w x), and
+weight = P^T w.
 """
 
 import copy
