@@ -4,11 +4,11 @@ from comfy_api.latest import io
 
 from .host.inputs import check_widgets
 from .host.run.applied import apply_windows
-from .sockets import CATEGORY, Windows
+from .sockets import CATEGORY, Views
 
 
 class ApplyWindows(io.ComfyNode):
-    """MODEL and WINDOWS -> MODEL."""
+    """MODEL and VIEWS -> MODEL."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:
@@ -23,7 +23,7 @@ class ApplyWindows(io.ComfyNode):
             search_aliases=["multidiffusion", "tiled diffusion", "panorama", "model patch", "mixture of diffusers"],
             inputs=[
                 io.Model.Input("model", tooltip="The model to give windows; the one connected stays as it is."),
-                Windows.Input("windows", tooltip="From a Window Tiler."),
+                Views.Input("windows", tooltip="From a Window Tiler."),
                 io.Int.Input(
                     "windows_per_batch",
                     default=0,

@@ -16,7 +16,7 @@ from .host.run.layout import resolve_windows
 from .host.run.memory import reserve_for_windows, window_memory
 from .host.run.plan import Algorithm, Plan, refuse_other_loops
 from .host.run.sampler import make_sampler
-from .sockets import CATEGORY, Guidance, Windows
+from .sockets import CATEGORY, Guidance, Views
 
 LAST_STEP = 10000
 LARGEST_SEED = 0xFFFFFFFFFFFFFFFE
@@ -142,7 +142,7 @@ class PanoramaSampler(io.ComfyNode):
 def _inputs() -> list[io.Input]:
     return [
         io.Model.Input("model", tooltip="The model that denoises each window."),
-        Windows.Input("windows", tooltip="From a Window Tiler."),
+        Views.Input("windows", tooltip="From a Window Tiler."),
         Guidance.Input(
             "guidance", optional=True, tooltip="From Perceptual Sync Guidance; without it, plain MultiDiffusion."
         ),

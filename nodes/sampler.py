@@ -6,11 +6,11 @@ from comfy_api.latest import io
 from .host.inputs import check_widgets
 from .host.run.plan import Algorithm, Plan
 from .host.run.sampler import make_sampler
-from .sockets import CATEGORY, Guidance, Windows
+from .sockets import CATEGORY, Guidance, Views
 
 
 class SyncDiffusionSampler(io.ComfyNode):
-    """WINDOWS and SYNC_GUIDANCE around an inner SAMPLER -> SAMPLER."""
+    """VIEWS and SYNC_GUIDANCE around an inner SAMPLER -> SAMPLER."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:
@@ -24,7 +24,7 @@ class SyncDiffusionSampler(io.ComfyNode):
             ),
             search_aliases=["custom sampler", "samplercustomadvanced", "panorama", "multidiffusion", "syncdiffusion"],
             inputs=[
-                Windows.Input("windows", tooltip="From a Window Tiler."),
+                Views.Input("windows", tooltip="From a Window Tiler."),
                 Guidance.Input(
                     "guidance",
                     optional=True,
