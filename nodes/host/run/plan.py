@@ -67,6 +67,11 @@ class Plan:
         """The layout under the guidance's savings."""
         return self.layout if self.guidance is None else self.guidance.savings.on(self.layout)
 
+    @property
+    def view_px(self) -> tuple[int, int]:
+        """(height, width) of what the model is shown."""
+        return self.layout.view_px
+
 
 def refuse_unmovable(plan: Plan) -> None:
     """Raise ValueError for a sampler under which the guidance or the algorithm would be lost."""

@@ -30,9 +30,9 @@ def make_sampler(plan: Plan) -> comfy.samplers.KSAMPLER:
 
     def sample_synchronised(model, x, sigmas, extra_args=None, callback=None, disable=None):
         run = Run(plan, model, x, sigmas, extra_args or {})
-        guidance = None if plan.algorithm is Algorithm.SEQUENTIAL else make_guidance(run, x)
+        guidance = None if plan.algorithm is Algorithm.SEQUENTIAL else make_guidance(run)
         previews = Previews(callback)
-        with shown_windows(run.guider, run.windows):
+        with shown_windows(run.guider, run.views):
             result = _sampled(run, guidance, x, previews, disable)
         check_result(result, x)
         previews.finish()
@@ -91,7 +91,7 @@ def _sequential(run: Run, x: Tensor, callback: Callable) -> Tensor:
     if run.denoise_mask is not None:
         known = ~free_cells(run.denoise_mask)
     known = known[(slice(None), *[None] * (x.ndim - 3))]  # [N, 1, …, H, W]
-    order = visiting_order(run.windows, known)
+    order = visiting_order(run.views, known)
 
     def on_step(done: int, sigma: float, x0: Tensor, canvas: Tensor) -> None:
         # The host's bar counts the steps of one pass over the canvas.
@@ -102,7 +102,7 @@ def _sequential(run: Run, x: Tensor, callback: Callable) -> Tensor:
 
     run_denoiser = run.denoiser()
     given = Outpainted(x, known, run.host_model.latent_image, run.host_model.noise)
-    return extrapolate(denoiser, run.process, run.windows.subset(order), given, run.sigmas, on_step)
+    return extrapolate(denoiser, run.process, run.views.subset(order), given, run.sigmas, on_step)
 
 
 def _tell(callback: Callable, step: int, sigma: float, x0: Tensor, canvas: Tensor) -> None:
