@@ -99,7 +99,7 @@ class PanoramaSampler(io.ComfyNode):
         positive, negative = conditioning("positive", positive), conditioning("negative", negative)
         if guidance is not None:
             check_guidance(guidance, model, windows, canvas)
-        schedule = _sigmas(model, steps, sampler_name, scheduler, denoise)
+        schedule = schedule_of(model, steps, sampler_name, scheduler, denoise)
         sigmas = _part(schedule, start_at_step, end_at_step, not return_with_leftover_noise)
         if len(sigmas) < 2:
             warn(
@@ -228,7 +228,7 @@ def _canvas(model, latent: dict) -> torch.Tensor:
     )
 
 
-def _sigmas(model, steps: int, sampler_name: str, scheduler: str, denoise: float) -> torch.Tensor:
+def schedule_of(model, steps: int, sampler_name: str, scheduler: str, denoise: float) -> torch.Tensor:
     """The host's noise levels for these widgets; the whole schedule of the run, before start and end."""
     return comfy.samplers.KSampler(
         model, steps=steps, device=model.load_device, sampler=sampler_name, scheduler=scheduler, denoise=denoise

@@ -4,7 +4,7 @@ from comfy_api.latest import io
 
 from ..syncdiffusion_core.views.schedule import Space
 from .host.inputs import check_widgets
-from .host.run.layout import check_still
+from .host.run.layout import check_views
 from .host.run.synchronised import synchronise_views
 from .sockets import CATEGORY, Views
 
@@ -50,6 +50,6 @@ class SynchroniseViews(io.ComfyNode):
     @classmethod
     def execute(cls, model, views, agree_in, vae=None) -> io.NodeOutput:
         check_widgets(cls, agree_in=agree_in)
-        check_still(views)
+        check_views(views)
         space = views.space if agree_in == OF_VIEWS else Space(agree_in)
         return io.NodeOutput(synchronise_views(model, views, vae, space))

@@ -14,7 +14,7 @@ from ..syncdiffusion_core.strategies import Synchronisation
 from ..syncdiffusion_core.views.noise import noise_of
 from ..syncdiffusion_core.views.schedule import Resolved, Space
 from .host.inputs import check_widgets, conditioning, told
-from .host.run.layout import cells_of, check_still
+from .host.run.layout import cells_of, check_views
 from .host.run.view_plan import ViewPlan, refuse_other_samplers
 from .host.run.view_sampler import make_view_sampler
 from .host.run.views_shown import canvas_image
@@ -60,14 +60,14 @@ class ViewSampler(io.ComfyNode):
     @classmethod
     def execute(cls, model, views, positive, negative, vae=None, guidance=None, latent_image=None, **widgets):
         check_widgets(cls, **widgets)
-        check_still(views)
+        check_views(views)
         space = views.space if widgets["agree_in"] == OF_VIEWS else Space(widgets["agree_in"])
         resolved, seed = views.resolve(None, cells_of(model.model)), widgets["seed"]
         latent = _latent(model, resolved, latent_image, widgets["batch_size"])
         noise = _noise(latent, resolved, seed)
         inner = comfy.samplers.sampler_object(widgets["sampler_name"])
         traces: list[GuidanceTrace] = []
-        made: list[Sampled] = []
+        made: list[tuple[Sampled, bool]] = []
         plan = ViewPlan(
             spec=views,
             resolved=resolved,
@@ -78,7 +78,7 @@ class ViewSampler(io.ComfyNode):
             vae=vae,
             guidance=guidance,
             windows_per_batch=widgets["views_per_batch"],
-            on_end=made.append,
+            on_end=lambda *ended: made.append(ended),
             on_trace=traces.append,
         )
         sigmas = schedule_of(model, *(widgets[name] for name in ("steps", "sampler_name", "scheduler", "denoise")))
@@ -95,7 +95,8 @@ class ViewSampler(io.ComfyNode):
             disable_pbar=not comfy.utils.PROGRESS_BAR_ENABLED,
             seed=seed,
         )
-        image = canvas_image(model.model, vae, plan, made[0]) if made else torch.zeros(1, 64, 64, 3)
+        (sampled, of_latents), *_ = made
+        image = canvas_image(model.model, vae, views, sampled.canvas, of_latents)
         return io.NodeOutput({"samples": samples}, image, "\n".join(step.describe() for step in traces))
 
 

@@ -21,7 +21,7 @@ class ViewPlan:
     """spec, resolved: the views, as given and on this model. space: in what they agree; vae: of pictures.
 
     noise: of the canvas, [N, C, *canvas] of unit variance. windows_per_batch: views in a model call, 0 for what fits.
-    on_end: given what was made. on_trace: called after each guided step.
+    on_end: given what was made, and whether its canvas is of latents. on_trace: called after each guided step.
     """
 
     spec: ViewSpec
@@ -33,7 +33,7 @@ class ViewPlan:
     vae: object | None = None
     guidance: GuidanceSettings | None = None
     windows_per_batch: int = AUTOMATIC
-    on_end: Callable[[Sampled], None] | None = None
+    on_end: Callable[[Sampled, bool], None] | None = None
     on_trace: Callable[[GuidanceTrace], None] | None = None
     algorithm: Algorithm = Algorithm.AUTOMATIC
     first_step: int = 0
@@ -53,14 +53,19 @@ def refuse_views(plan: ViewPlan) -> None:
             "guidance: it draws views towards one picture, and those of an ambiguous image are meant to differ; "
             "disconnect guidance, or set its weight to 0"
         )
-    if plan.synchronisation is not Synchronisation.SYNCTWEEDIES and not is_euler(plan.inner):
-        raise ValueError(
-            f"synchronisation: '{plan.synchronisation.value}' is defined for euler and ddim only; choose one of them, "
-            f"or '{Synchronisation.SYNCTWEEDIES.value}', which goes with every sampler"
-        )
+    refuse_other_samplers(plan.synchronisation, plan.inner)
     name = next((KEEPS_NO_MOVE[name] for name in names_in(plan.inner) if name in KEEPS_NO_MOVE), None)
     if name is not None and guided:
         raise ValueError(
             f"sampler: {name} does not carry a move of its state on, so guidance would be lost under it; choose euler "
             "or dpmpp_2m, or set the guidance weight to 0"
+        )
+
+
+def refuse_other_samplers(synchronisation: Synchronisation, sampler: comfy.samplers.KSAMPLER) -> None:
+    """Raise ValueError for a strategy under another sampler's rule than its own."""
+    if synchronisation is not Synchronisation.SYNCTWEEDIES and not is_euler(sampler):
+        raise ValueError(
+            f"synchronisation: '{synchronisation.value}' is defined for euler and ddim only; choose one of them, or "
+            f"'{Synchronisation.SYNCTWEEDIES.value}', which goes with every sampler"
         )

@@ -90,7 +90,7 @@ def make_view_sampler(plan: ViewPlan) -> comfy.samplers.KSAMPLER:
             run.warn(line)
         run.finish()
         if plan.on_end is not None:
-            plan.on_end(made)
+            plan.on_end(made, run.agreement.in_latents)
         return made.views
 
     return comfy.samplers.KSAMPLER(sample_views, inpaint_options=plan.inner.inpaint_options)

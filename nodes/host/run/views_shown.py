@@ -3,21 +3,20 @@
 import torch
 from torch import Tensor
 
-from ....syncdiffusion_core.sampling import Sampled
+from ....syncdiffusion_core.views.schedule import ViewSpec
 from ..gradient.decoder import HostDecoder, pixel_space_vae, works_on_pixels
 from .memory import load_together
-from .view_plan import ViewPlan
 
 
-def canvas_image(inner_model: object, vae: object | None, plan: ViewPlan, made: Sampled) -> Tensor:
-    """IMAGE [N, H, W, 3] of what was made; black where there is no VAE to decode latents with."""
-    if made.canvas.shape[1] == 3 and not plan.agrees_in_latents(inner_model):
-        picture = (made.canvas + 1) / 2
+def canvas_image(inner_model: object, vae: object | None, spec: ViewSpec, canvas: Tensor, of_latents: bool) -> Tensor:
+    """IMAGE [N, H, W, 3] of a canvas, of latents or a picture in [-1, 1]; black where there is no VAE to decode it."""
+    shown = spec.shown(canvas)
+    if not of_latents:
+        pictures = (shown + 1) / 2
+    elif vae is None and not works_on_pixels(inner_model.latent_format):
+        pictures = torch.zeros(len(shown), 3, *spec.view_px)
     else:
-        if vae is None and not works_on_pixels(inner_model.latent_format):
-            return torch.zeros(len(made.canvas), *plan.spec.view_px, 3)
         decoder = HostDecoder(vae or pixel_space_vae(), inner_model)
         load_together([decoder.patcher])
-        latents = plan.spec.shown(made.canvas)
-        return torch.cat([decoder(row) for row in latents.split(1)]).movedim(1, -1).clamp(0, 1).cpu()
-    return plan.spec.shown(picture).movedim(1, -1).clamp(0, 1).cpu()
+        pictures = torch.cat([decoder(row) for row in shown.split(1)])
+    return pictures.movedim(1, -1).clamp(0, 1).cpu()
