@@ -194,7 +194,7 @@ def _latent(model: object, resolved: Resolved, given: dict | None, pictures: int
     if len(samples) % len(views) or tuple(samples.shape[-2:]) != views.view:
         raise ValueError(
             f"latent_image: {len(samples)} latents of {samples.shape[-1]} x {samples.shape[-2]} cells for {len(views)} "
-            f"views of {views.view[1]} x {views.view[0]}; give a latent for each view, such as an earlier View Sampler's"
+            f"views of {views.view[1]} x {views.view[0]}; give one for each view, as View Sampler gives"
         )
     return samples
 
