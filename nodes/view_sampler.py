@@ -15,7 +15,8 @@ from ..syncdiffusion_core.views.noise import noise_of
 from ..syncdiffusion_core.views.schedule import Resolved, Space
 from .host.inputs import check_widgets, conditioning, told
 from .host.run.layout import cells_of, check_views
-from .host.run.view_plan import ViewPlan, refuse_other_samplers
+from .host.run.plan import refuse_other_samplers
+from .host.run.view_plan import ViewPlan
 from .host.run.view_sampler import make_view_sampler
 from .host.run.views_shown import canvas_image
 from .panorama_sampler import LARGEST_SEED, schedule_of
@@ -53,7 +54,7 @@ class ViewSampler(io.ComfyNode):
             check_widgets(cls, sampler_name=sampler_name, synchronisation=synchronisation)
             if None not in (sampler_name, synchronisation):
                 sampler = comfy.samplers.sampler_object(sampler_name)
-                refuse_other_samplers(Synchronisation(synchronisation), sampler)
+                refuse_other_samplers(Synchronisation(synchronisation), sampler, Synchronisation.SYNCTWEEDIES)
 
         return told(check)
 

@@ -13,9 +13,10 @@ from canvases.cube import cube_views
 from torch import Tensor
 
 from syncdiffusion_core.blending import Blend
-from syncdiffusion_core.canvases.grids import resolve_grid
+from syncdiffusion_core.canvases.grids import Grid
 from syncdiffusion_core.canvases.images import ImageLook, ImageMap, ImageViews
-from syncdiffusion_core.canvases.windows import Grid, WindowLayout, full_canvas
+from syncdiffusion_core.canvases.window_layout import WindowLayout
+from syncdiffusion_core.canvases.windows import full_canvas
 from syncdiffusion_core.views.schedule import CellGrid, Still, ViewSchedule
 from syncdiffusion_core.views.tables import LinearViews
 
@@ -32,9 +33,7 @@ class Canvas(NamedTuple):
 
 def windows(canvas: tuple[int, int], window: tuple[int, int], stride: tuple[int, int], **other) -> ViewSchedule:
     """Windows in cells, (height, width). other: of the layout."""
-    layout = WindowLayout(window[1], window[0], stride[1], stride[0], **other)
-    views = resolve_grid(layout, canvas, 1, 1)  # the only call of an interface that is about to change
-    return views if hasattr(views, "every") else Still(views)
+    return WindowLayout(window[1], window[0], stride[1], stride[0], **other).resolve(canvas, CellGrid(1)).latent
 
 
 def image(*kinds: ImageMap | ImageLook, planes: int = 1, size: int = 16) -> ViewSchedule:
@@ -58,7 +57,7 @@ def _halved(canvas: Tensor, number: int) -> Tensor:
 GRADIENT = torch.linspace(0, 1, 40 * 30).view(1, 40, 30).sin()
 RING = [(azimuth, 0.0) for azimuth in range(0, 360, 90)]
 
-WINDOWS = {
+CANVASES = {
     "windows": Canvas(lambda: windows((16, 40), (16, 16), (16, 8))),
     "windows that reach the edge": Canvas(lambda: windows((17, 29), (8, 12), (5, 7))),
     "windows around": Canvas(lambda: windows((16, 40), (16, 16), (16, 6), wrap_x=True)),
@@ -67,12 +66,6 @@ WINDOWS = {
     "rolled windows": Canvas(lambda: windows((16, 40), (16, 16), (16, 8), wrap_x=True, grid=Grid.ROLLED), moves=True),
     "alternating windows": Canvas(lambda: windows((16, 40), (16, 16), (16, 8), grid=Grid.ALTERNATING), moves=True),
     "one window": Canvas(lambda: Still(full_canvas((12, 20)))),
-}
-"""Rectangles: expected to fail until ``Windows`` has ``view`` and gives ``Sums``."""
-
-WINDOWS_PORTED = hasattr(full_canvas((4, 4)), "view")
-
-CANVASES = {
     **{kind.value: Canvas(lambda kind=kind: image(kind)) for kind in ImageMap},
     "a quarter turn of the inner circle": Canvas(lambda: image(ImageLook(ImageMap.INNER_CIRCLE, angle_deg=90))),
     "moved and negated and turned by 45": Canvas(

@@ -12,14 +12,16 @@ from canvases.cube import cube_views
 from torch import Tensor
 
 from syncdiffusion_core.canvases.images import ImageLook, ImageMap, ImageViews, image_views
+from syncdiffusion_core.process import variance_exploding
+from syncdiffusion_core.sampling import Ancestral, Method, sample
+from syncdiffusion_core.strategies import STRATEGIES, Synchronisation
 from syncdiffusion_core.views import relations
 from syncdiffusion_core.views.fill import fill
 from syncdiffusion_core.views.noise import noise_of
 from syncdiffusion_core.views.relations import coverage
-from syncdiffusion_core.views.schedule import CellGrid
+from syncdiffusion_core.views.schedule import CellGrid, Still
 from syncdiffusion_core.views.view_set import aggregate
 
-LOOP = "to be run once the loop is sample(denoiser, process, schedule, canvas, sigmas, method) -> Sampled"
 TURNED = (ImageLook(), ImageLook(ImageMap.INNER_CIRCLE, angle_deg=45))
 SIDE = 32
 
@@ -32,6 +34,12 @@ def in_disc(side: int = SIDE) -> Tensor:
     """Cells well inside the turned disc: [side, side]."""
     at = torch.arange(side) - (side - 1) / 2
     return at[:, None].square() + at.square() < (0.7 * side / 2) ** 2
+
+
+def run(views, noise, denoiser, sigmas=(10.0, 1.0, 0.0), synchronisation=Synchronisation.SYNCTWEEDIES, **options):
+    """From this noise of a canvas, of unit variance."""
+    state = sigmas[0] * STRATEGIES[synchronisation].start(views, noise)
+    return sample(denoiser, variance_exploding(), Still(views), state, sigmas, Method(synchronisation, **options))
 
 
 # 1. Views start from noise, not from a mean of it.
@@ -67,12 +75,8 @@ def test_cells_of_their_own_have_fresh_noise_at_every_draw(dtype: torch.dtype):
     assert len(alone.float().unique(dim=0)) == 100
 
 
-@pytest.mark.skip(reason=LOOP)
 def test_a_run_begins_with_unit_noise():
     """A denoiser that records x at the first step: std of x / sigma within 3 % in every view, ancestral steps too."""
-    from syncdiffusion_core.process import variance_exploding
-    from syncdiffusion_core.sampling import sample
-    from syncdiffusion_core.views.schedule import Still
 
     seen = []
 
@@ -81,7 +85,7 @@ def test_a_run_begins_with_unit_noise():
         return 0 * x
 
     noise = torch.randn(1, 64, SIDE, SIDE, generator=torch.Generator().manual_seed(0))
-    sample(denoiser, variance_exploding(), Still(turned_views()), 100 * noise, [100.0, 50.0, 0.0], "synctweedies")
+    run(turned_views(), noise, denoiser, [100.0, 50.0, 0.0], ancestral=Ancestral(1.0, lambda: noise.flip(-1)))
     assert all(abs(std - 1) < 0.03 for std in seen)
 
 
@@ -101,24 +105,13 @@ def test_projecting_twice_loses_contrast():
     assert contrast[1] < 0.8 * contrast[0] < 0.8
 
 
-@pytest.mark.skip(reason=LOOP)
 def test_the_result_is_the_canvas_of_the_last_predictions():
     """A denoiser that knows the picture: the canvas is A(g(x0)), of the contrast that one resampling leaves."""
-    from syncdiffusion_core.process import variance_exploding
-    from syncdiffusion_core.sampling import sample
-    from syncdiffusion_core.views.schedule import Still
 
     views, pattern = turned_views(), fine_pattern()
     known = views.project(pattern)
     noise = torch.randn(1, 1, SIDE, SIDE, generator=torch.Generator().manual_seed(0))
-    done = sample(
-        lambda x, sigma, rows: known[list(rows.views)],
-        variance_exploding(),
-        Still(views),
-        10 * noise,
-        [10.0, 1.0, 0.0],
-        "synctweedies",
-    )
+    done = run(views, noise, lambda x, sigma, rows: known[list(rows.views)])
     torch.testing.assert_close(done.x0, known)
     torch.testing.assert_close(done.canvas, aggregate(views, known))
 
@@ -176,23 +169,12 @@ def test_fill_keeps_the_dtype(dtype: torch.dtype):
     assert fill(canvas, torch.rand(4, 5) > 0.5).dtype == dtype
 
 
-@pytest.mark.skip(reason=LOOP)
 def test_the_result_of_a_run_has_no_holes():
     """A denoiser of a constant picture: the canvas is that constant everywhere, in cells that no view sees too."""
-    from syncdiffusion_core.process import variance_exploding
-    from syncdiffusion_core.sampling import sample
-    from syncdiffusion_core.views.schedule import Still
 
     noise = torch.randn(1, 3, *ring().canvas, generator=torch.Generator().manual_seed(0))
-    for method in ("synctweedies", "view_noise"):
-        done = sample(
-            lambda x, sigma, rows: torch.full_like(x, 0.5),
-            variance_exploding(),
-            Still(ring()),
-            10 * noise,
-            [10.0, 1.0, 0.0],
-            method,
-        )
+    for synchronisation in Synchronisation:
+        done = run(ring(), noise, lambda x, sigma, rows: torch.full_like(x, 0.5), synchronisation=synchronisation)
         torch.testing.assert_close(done.canvas, torch.full_like(done.canvas, 0.5))
 
 

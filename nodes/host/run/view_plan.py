@@ -11,7 +11,7 @@ from ....syncdiffusion_core.sampling import Sampled
 from ....syncdiffusion_core.strategies import Synchronisation
 from ....syncdiffusion_core.views.schedule import Resolved, Space, ViewSpec
 from .memory import AUTOMATIC
-from .plan import KEEPS_NO_MOVE, Algorithm, is_euler
+from .plan import KEEPS_NO_MOVE, Algorithm, refuse_other_samplers
 from .settings import GuidanceSettings
 from .wrapped import names_in
 
@@ -53,19 +53,10 @@ def refuse_views(plan: ViewPlan) -> None:
             "guidance: it draws views towards one picture, and those of an ambiguous image are meant to differ; "
             "disconnect guidance, or set its weight to 0"
         )
-    refuse_other_samplers(plan.synchronisation, plan.inner)
+    refuse_other_samplers(plan.synchronisation, plan.inner, Synchronisation.SYNCTWEEDIES)
     name = next((KEEPS_NO_MOVE[name] for name in names_in(plan.inner) if name in KEEPS_NO_MOVE), None)
     if name is not None and guided:
         raise ValueError(
             f"sampler: {name} does not carry a move of its state on, so guidance would be lost under it; choose euler "
             "or dpmpp_2m, or set the guidance weight to 0"
-        )
-
-
-def refuse_other_samplers(synchronisation: Synchronisation, sampler: comfy.samplers.KSAMPLER) -> None:
-    """Raise ValueError for a strategy under another sampler's rule than its own."""
-    if synchronisation is not Synchronisation.SYNCTWEEDIES and not is_euler(sampler):
-        raise ValueError(
-            f"synchronisation: '{synchronisation.value}' is defined for euler and ddim only; choose one of them, or "
-            f"'{Synchronisation.SYNCTWEEDIES.value}', which goes with every sampler"
         )
