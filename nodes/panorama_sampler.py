@@ -13,7 +13,7 @@ from .host.conditioning.encoding import with_window_size
 from .host.inputs import check_widgets, conditioning, told
 from .host.progress import warn
 from .host.run.checks import check_guidance, check_latent
-from .host.run.layout import check_windows, resolve_windows
+from .host.run.layout import check_windows, resolve_windows, tiled_windows
 from .host.run.memory import reserve_for_windows, window_memory
 from .host.run.plan import Algorithm, Plan, refuse_other_loops, refuse_other_samplers
 from .host.run.sampler import make_sampler
@@ -105,7 +105,8 @@ class PanoramaSampler(io.ComfyNode):
         canvas = _canvas(model, latent_image)
         positive, negative = conditioning("positive", positive), conditioning("negative", negative)
         if guidance is not None:
-            check_guidance(guidance, model, windows, canvas)
+            counted = tiled_windows(windows, model.model, canvas.shape)
+            check_guidance(guidance, model, windows.view_px, counted, canvas)
         schedule = schedule_of(model, steps, sampler_name, scheduler, denoise)
         sigmas = _part(schedule, start_at_step, end_at_step, not return_with_leftover_noise)
         if len(sigmas) < 2:

@@ -14,6 +14,7 @@ from ..syncdiffusion_core.strategies import Synchronisation
 from ..syncdiffusion_core.views.noise import noise_of
 from ..syncdiffusion_core.views.schedule import Resolved, Space
 from .host.inputs import check_widgets, conditioning, told
+from .host.run.checks import check_latent
 from .host.run.layout import cells_of, check_views
 from .host.run.plan import refuse_other_samplers
 from .host.run.view_plan import ViewPlan
@@ -150,7 +151,7 @@ def _inputs() -> list[io.Input]:
         io.Float.Input(
             "denoise",
             default=1.0,
-            min=0.0,
+            min=0.01,
             max=1.0,
             step=0.01,
             tooltip="Share of the schedule to run; below 1 the pictures of latent_image show through.",
@@ -171,7 +172,12 @@ def _inputs() -> list[io.Input]:
             "where views only move cells of a model that paints pixels.",
         ),
         io.Int.Input(
-            "batch_size", default=1, min=1, max=4096, advanced=True, tooltip="Pictures to make, each of all views."
+            "batch_size",
+            default=1,
+            min=1,
+            max=4096,
+            advanced=True,
+            tooltip="Pictures to make, each of all views; with latent_image, as many as it has latents for.",
         ),
         io.Int.Input(
             "views_per_batch",
@@ -191,6 +197,12 @@ def _latent(model: object, resolved: Resolved, given: dict | None, pictures: int
         frames = [1] * (latent_format.latent_dimensions - 2)
         empty = torch.zeros(len(views) * pictures, latent_format.latent_channels, *frames, *views.view)
         return empty.to(comfy.model_management.intermediate_device())
+    check_latent(given, model)
+    if given.get("noise_mask") is not None:
+        raise ValueError(
+            "latent_image: it has a noise mask, and View Sampler makes all of every view anew; leave the mask out, or "
+            "use Synchronise Views with a stock sampler"
+        )
     samples = comfy.sample.fix_empty_latent_channels(model, given["samples"])
     if len(samples) % len(views) or tuple(samples.shape[-2:]) != views.view:
         raise ValueError(

@@ -1,5 +1,6 @@
 """Fixtures of the host tests: small models, windows, guidance."""
 
+import importlib
 import sys
 from collections.abc import Callable
 
@@ -179,3 +180,93 @@ def _advanced(run_node, model: object, layout: object, per_batch: int, inputs: d
         sigmas=run_node("BasicScheduler", model=model, **schedule)[0],
         latent_image=inputs["latent_image"],
     )[0]["samples"]
+
+
+@pytest.fixture
+def core_of(pack) -> Callable[[str], object]:
+    """core_of("canvases.images") -> that module of the core, as ComfyUI has loaded it with the pack."""
+    package = pack["SyncDiffusionWindowTiler"].__module__.rsplit(".", 2)[0]
+    return lambda name: importlib.import_module(f"{package}.syncdiffusion_core.{name}")
+
+
+@pytest.fixture
+def pictures(core_of) -> Callable[..., object]:
+    """pictures("identity", "rotate 180", …) -> VIEWS of an ambiguous image, 64 px; agree in latents unless told."""
+    images, schedule = core_of("canvases.images"), core_of("views.schedule")
+
+    def make(*kinds: str, size: tuple[int, int] = (64, 64), space: str = "latents", **spec: object) -> object:
+        looks = tuple(images.ImageLook(images.ImageMap(kind)) for kind in kinds)
+        return images.ImageViews(size, looks, space=schedule.Space(space), **spec)
+
+    return make
+
+
+@pytest.fixture
+def view_sampler(run_node, small) -> Callable[..., tuple]:
+    """view_sampler(model, views, **inputs) -> (samples, picture, trace) of the View Sampler with small defaults."""
+
+    def run(model: object, views: object, **inputs: object) -> tuple:
+        settings = {
+            "seed": 3,
+            "steps": 4,
+            "cfg": 4.0,
+            "sampler_name": "euler",
+            "scheduler": "normal",
+            "positive": small.conditioning(1),
+            "negative": small.conditioning(2),
+        }
+        latent, image, trace = run_node("SyncDiffusionViewSampler", model=model, views=views, **{**settings, **inputs})
+        return latent["samples"], image, trace
+
+    return run
+
+
+@pytest.fixture
+def noise_of_views(core_of, module_of) -> Callable[..., torch.Tensor]:
+    """noise_of_views(model, views, seed, pictures) -> what the View Sampler starts from: [V*N, C, h, w]."""
+    import comfy.sample
+
+    def make(model: object, views: object, seed: int = 3, count: int = 1) -> torch.Tensor:
+        every = views.resolve(None, module_of("host.run.layout").cells_of(model.model)).latent.every
+        latent_format = model.get_model_object("latent_format")
+        frames = [1] * (latent_format.latent_dimensions - 2)
+        canvas = torch.zeros(count, latent_format.latent_channels, *frames, *every.canvas)
+        return core_of("views.noise").noise_of(every, comfy.sample.prepare_noise(canvas, seed))
+
+    return make
+
+
+class GivenNoise:
+    """A NOISE of the host's that is known before."""
+
+    seed = 3
+
+    def __init__(self, noise: torch.Tensor) -> None:
+        self._noise = noise
+
+    def generate_noise(self, latent: dict) -> torch.Tensor:
+        """What was given, whatever the latent."""
+        return self._noise
+
+
+@pytest.fixture
+def from_noise(run_node, small) -> Callable[..., torch.Tensor]:
+    """from_noise(model, noise, **inputs) -> samples of SamplerCustomAdvanced, with the View Sampler's defaults."""
+
+    def run(model: object, noise: torch.Tensor, **inputs: object) -> torch.Tensor:
+        given = {"steps": 4, "cfg": 4.0, "sampler_name": "euler", "scheduler": "normal", **inputs}
+        roles = {
+            "positive": given.get("positive", small.conditioning(1)),
+            "negative": given.get("negative", small.conditioning(2)),
+        }
+        schedule = {"scheduler": given["scheduler"], "steps": given["steps"], "denoise": given.get("denoise", 1.0)}
+        return run_node(
+            "SamplerCustomAdvanced",
+            noise=GivenNoise(noise),
+            guider=run_node("CFGGuider", model=model, **roles, cfg=given["cfg"])[0],
+            sampler=run_node("KSamplerSelect", sampler_name=given["sampler_name"])[0],
+            sigmas=run_node("BasicScheduler", model=model, **schedule)[0],
+            latent_image={"samples": torch.zeros_like(noise)},
+        )[0]["samples"]
+
+    return run

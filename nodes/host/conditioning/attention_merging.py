@@ -128,6 +128,14 @@ def refuse_with_merging(model_options: dict) -> None:
             )
 
 
+def refuse_views(model_options: dict) -> None:
+    """Raise ValueError for merged attention under views that are no windows: their tokens have no place in common."""
+    if merging_of(model_options.get("transformer_options", {})) is not None:
+        raise ValueError(
+            f"model: {NODE} merges the windows of a panorama, and these views are of another canvas; remove that node"
+        )
+
+
 def _check_model(model: object) -> None:
     if merging_of(model.model_options.get("transformer_options", {})) is not None:
         raise ValueError(f"model: {NODE} is on this model already; remove one of the two nodes")

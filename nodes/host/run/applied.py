@@ -31,7 +31,7 @@ class _Run(NamedTuple):
 def apply_windows(model: object, layout: WindowLayout, per_batch: int) -> object:
     """A clone of the model whose every prediction is the mean of its windows' (Eq. 12); see ``_Applied``."""
     if model.get_wrappers(WrappersMP.CALC_COND_BATCH, KEY):
-        raise ValueError("model: Apply Windows is on this model already; remove one of the two nodes")
+        raise ValueError("model: windows or views are on this model already; remove one of the two nodes")
     clone = model.clone()
     applied = _Applied(clone, layout, per_batch)
     clone.add_wrapper_with_key(WrappersMP.PREPARE_SAMPLING, KEY, applied.prepare_sampling)

@@ -5,13 +5,12 @@ from collections.abc import Iterable, Sequence
 
 import torch
 
-from ....syncdiffusion_core.canvases.window_layout import WindowLayout
 from ....syncdiffusion_core.guidance.pullbacks import Gradient
 from ....syncdiffusion_core.guidance.targets import Picture
 from ....syncdiffusion_core.perceptual.resized import SMALLEST_PX
+from ....syncdiffusion_core.views.view_set import ViewSet
 from ..gradient.decoder import POOLED, Look, resolved_look, works_on_pixels
 from ..inputs import check_mask_values, check_vae, latent
-from .layout import tiled_windows
 from .settings import GuidanceSettings
 
 
@@ -88,25 +87,35 @@ def _check_noise_mask(mask: torch.Tensor, samples: torch.Tensor) -> None:
         raise ValueError(f"{name} is a batch of {count} for {len(samples)} latents; give one mask, or one for each")
 
 
-def check_guidance(settings: GuidanceSettings, model: object, layout: WindowLayout, canvas: torch.Tensor) -> None:
-    """Raise ValueError for guidance that does not fit the model, the windows or the canvas [N, C, …, H, W]."""
-    if canvas.ndim == 5 and canvas.shape[2] != 1:
+def check_guidance(
+    settings: GuidanceSettings, model: object, view_px: tuple[int, int], counted: ViewSet, latent: torch.Tensor
+) -> None:
+    """Raise ValueError for guidance that does not fit the model, the views or the latent [N, C, …, H, W].
+
+    counted: the views by which the user counts. latent: the canvas of windows, one view of each sample of others.
+    """
+    if latent.ndim == 5 and latent.shape[2] != 1:
         raise ValueError(
-            f"guidance: it compares pictures, and this latent holds {canvas.shape[2]} frames in time; make a latent of "
+            f"guidance: it compares pictures, and this latent holds {latent.shape[2]} frames in time; make a latent of "
             "one frame, or disconnect guidance to sample through windows without it"
         )
-    batch = canvas.shape[0]
+    batch = latent.shape[0]
     latent_format = model.get_model_object("latent_format")
     if settings.vae is not None or not works_on_pixels(latent_format):
         check_vae("vae", settings.vae, latent_format.latent_channels)
-    _check_shrink(settings, latent_format, layout)
+    _check_shrink(settings, latent_format, view_px)
     if settings.spectrum is not None and settings.gradient is Gradient.IMAGE_PRIOR:
         settings.spectrum.check_channels(latent_format.latent_channels)
     target = settings.target
-    target.stays(tiled_windows(layout, model.model, canvas.shape))
+    target.stays(counted)
     if isinstance(target, Picture) and target.image.shape[0] not in (1, batch):
         count = target.image.shape[0]
         raise ValueError(f"anchor_image: a batch of {count} pictures for {batch} panoramas; give one, or one for each")
+    if settings.mask is not None and len(counted.canvas) != 2:
+        raise ValueError(
+            "guidance: its mask is a picture, and the canvas of these views is none; disconnect the mask of Perceptual "
+            "Sync Guidance"
+        )
     if settings.mask is not None and settings.mask.shape[0] not in (1, batch):
         raise ValueError(
             f"guidance: its mask is a batch of {settings.mask.shape[0]} for {batch} panoramas; give one mask, or one "
@@ -114,10 +123,10 @@ def check_guidance(settings: GuidanceSettings, model: object, layout: WindowLayo
         )
 
 
-def _check_shrink(settings: GuidanceSettings, latent_format: object, layout: WindowLayout) -> None:
+def _check_shrink(settings: GuidanceSettings, latent_format: object, view_px: tuple[int, int]) -> None:
     savings = settings.savings
     pooled = POOLED if resolved_look(savings.look, latent_format) is Look.POOLED else 1
-    side = min(layout.window_width_px, layout.window_height_px) // pooled
+    side = min(view_px) // pooled
     if savings.shrink > 1 and side // savings.shrink < SMALLEST_PX:
         raise ValueError(
             f"shrink: {savings.shrink} leaves {side // savings.shrink} px of the {side} px of a window that guidance "

@@ -99,7 +99,7 @@ class Run(RunBase):
         for line in layout_remarks(plan.windows, self.views, self.inner_model):
             self.warn(line)
         if plan.guidance is not None:
-            check_guidance(plan.guidance, self.patcher, plan.windows, x)
+            check_guidance(plan.guidance, self.patcher, plan.view_px, self.counted, x)
         given = extra_args.get("model_options", {})
         self._prepare_conditioning(x, given)
         # One window is cut too where a gradient may go through the networks of its conditioning.

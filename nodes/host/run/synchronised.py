@@ -9,6 +9,7 @@ from ....syncdiffusion_core.agreement import Agreement
 from ....syncdiffusion_core.denoiser import Rows
 from ....syncdiffusion_core.views.schedule import Resolved, Space, ViewSpec
 from ....syncdiffusion_core.views.view_set import ViewSet
+from ..conditioning.attention_merging import refuse_views
 from ..conditioning.encoding import refuse_context_windows
 from ..conditioning.tags import KEY, tagged
 from ..conditioning.view_slicing import ViewSlicer, check_every_view
@@ -55,6 +56,7 @@ class _Synchronised:
         check_levels(sigmas)
         options, views = extra_args["model_options"], self._resolved.latent.every
         refuse_context_windows(options)
+        refuse_views(options)
         self._check_latent(noise)
         check_every_view(guider.conds, views)
         patcher, n = guider.model_patcher, len(noise) // len(views)
@@ -70,8 +72,13 @@ class _Synchronised:
     def calc_cond_batch(self, executor, model, conds, x_in: Tensor, timestep: Tensor, model_options: dict):
         """Predictions of the views, each by its own conditions."""
         run = model_options.get("transformer_options", {}).get(RUN)
-        if run is None or KEY in model_options["transformer_options"]:
+        if run is None:
             return executor(model, conds, x_in, timestep, model_options)
+        if KEY in model_options["transformer_options"]:
+            raise ValueError(
+                "model: Synchronise Views is on it, and the sampler has windows of its own; use a stock sampler, or "
+                "remove Synchronise Views"
+            )
         self._check_latent(x_in)
         rows = Rows.grid(len(x_in) // len(run.views), run.views.names)
         return run.slicer.calc_cond_batch(executor, model, conds, x_in, timestep, tagged(model_options, rows))

@@ -1,25 +1,35 @@
 """A run over views of any canvas as a SAMPLER of the host: its latent is the batch of views."""
 
+from collections.abc import Callable
+from dataclasses import replace
+
 import comfy.model_patcher
 import comfy.samplers
-import torch
+from comfy.patcher_extension import WrappersMP
 from torch import Tensor
 
 from ....syncdiffusion_core.moment import Moment
 from ....syncdiffusion_core.sampling import Method, Sampled, sample
 from ....syncdiffusion_core.strategies import STRATEGIES
+from ....syncdiffusion_core.views.view_set import aggregate
+from ..conditioning.attention_merging import refuse_views as refuse_merged_views
 from ..conditioning.encoding import refuse_context_windows
+from ..conditioning.tags import KEY
 from ..conditioning.view_slicing import ViewSlicer, check_every_view
 from ..gradient.codec import make_agreement
+from .checks import check_guidance
+from .denoiser import HostDenoiser
 from .guiding import make_guidance
 from .memory import load_together, window_memory
 from .openings import Openings
 from .plan import is_euler
 from .resolved import RunBase
+from .settings import HostGuidance
 from .stateful import refuse_stateful
 from .view_plan import ViewPlan, refuse_views
 from .watching import Told, check_result, shown_windows
-from .wrapped import names_in
+from .windowed import reads_more
+from .wrapped import host_model_of, names_in, through
 
 
 class ViewRun(RunBase):
@@ -31,9 +41,11 @@ class ViewRun(RunBase):
         given = extra_args.get("model_options", {})
         refuse_context_windows(given)
         refuse_stateful(given)
+        refuse_merged_views(given)
+        _refuse_wrapped(self.patcher)
         check_every_view(self.guider.conds, self.views)
-        if self.denoise_mask is not None:
-            raise ValueError("latent_image: views have no noise mask yet; remove it with Set Latent Noise Mask's input")
+        if plan.guidance is not None:
+            check_guidance(plan.guidance, self.patcher, plan.view_px, self.views, x[: self.n_samples])
         self.slicer = ViewSlicer(self.views, self.n_samples)
         memory = window_memory(
             self.patcher, tuple(x.shape[1:]), self.n_samples, len(self.views), plan.windows_per_batch, plan.guidance
@@ -50,29 +62,36 @@ class AgreeingModel:
     """What an inner sampler is given instead of the model: clean predictions of views that agree, x0 <- F(x0).
 
     Its state is the batch of views, so this is SyncTweedies under whatever rule the sampler has. On guided steps the
-    sampler's own x is moved, in place, before its first model call of the step.
+    sampler's own x is moved, in place, before its first model call of the step. A sampler that reads more than the
+    prediction (CFG++, the unconditional one) reads it of all views in one call, where they do not agree yet.
     """
 
-    def __init__(self, run: ViewRun, guidance: object | None, openings: Openings | None) -> None:
-        self._run, self._guidance, self._openings, self._denoiser = run, guidance, openings, run.denoiser()
+    def __init__(self, run: ViewRun, guidance: HostGuidance | None, openings: Openings | None) -> None:
+        self._run, self._guidance, self._openings = run, guidance, openings
 
     def __getattr__(self, name: str) -> object:
         return getattr(self._run.model, name)
 
     def __call__(self, x: Tensor, sigma: Tensor, *args: object, **kwargs: object) -> Tensor:
         """x [V*N, C, …, h, w], one sigma for all -> x0."""
-        run, level = self._run, float(sigma.flatten()[0])
-        moment = Moment(run.views, x, 0, level, run.n_samples, run.process, self._denoiser)
-        return run.agreement.views(run.views, self._predicted(moment)).to(x.dtype)
+        run, options = self._run, kwargs.get("model_options", self._run.options)
+        moment = Moment(run.views, x, 0, float(sigma.flatten()[0]), run.n_samples, run.process, run.denoiser())
+        x0 = self._moved(moment)
+        if reads_more(options, run.options):
+            together = HostDenoiser(run.guider, options, run.seed, run.slicer, call=through(run.model))
+            x0 = together(x, moment.sigma, moment.rows)
+        elif x0 is None:
+            x0 = moment.predict(run.batches)
+        return run.agreement.views(run.views, x0).to(x.dtype)
 
-    def _predicted(self, moment: Moment) -> Tensor:
+    def _moved(self, moment: Moment) -> Tensor | None:
+        """Moves x if this call opens a guided step -> x0 if that need not be evaluated."""
         step = None if self._openings is None else self._openings.of(moment.sigma)
-        if step is not None and self._guidance.guides(step):
-            moved = self._guidance(Moment(**{**vars(moment), "step": step}))
-            moment.x.copy_(moved.x)
-            if moved.x0 is not None:
-                return moved.x0
-        return moment.predict(self._run.batches)
+        if self._guidance is None or step is None or not self._guidance.guides(step):
+            return None
+        moved = self._guidance(replace(moment, step=step))
+        moment.x.copy_(moved.x)
+        return moved.x0
 
 
 def make_view_sampler(plan: ViewPlan) -> comfy.samplers.KSAMPLER:
@@ -96,22 +115,38 @@ def make_view_sampler(plan: ViewPlan) -> comfy.samplers.KSAMPLER:
     return comfy.samplers.KSAMPLER(sample_views, inpaint_options=plan.inner.inpaint_options)
 
 
-def _ours(run: ViewRun, guidance: object | None, x: Tensor, callback: object, disable: bool | None) -> Sampled:
+def _ours(run: ViewRun, guidance: HostGuidance | None, x: Tensor, callback: Callable, disable: bool | None) -> Sampled:
     """SyncTweedies' loop with any of its strategies."""
     told, plan, strategy = Told(callback), run.plan, STRATEGIES[run.plan.synchronisation]
 
     def on_step(moment: Moment, x0: Tensor, state: Tensor) -> None:
         told({"i": moment.step, "sigma": moment.sigma, "sigma_hat": moment.sigma, "denoised": x0, "x": moment.x})
 
-    state = x
-    if strategy.on_canvas:
-        noise = plan.noise.to(x)
-        state = run.inner_model.model_sampling.noise_scaling(run.sigma_tensor[0], noise, torch.zeros_like(noise))
+    state = _noised_canvas(run) if strategy.on_canvas else x
     method = Method(plan.synchronisation, run.agreement, guidance, run.batches, on_step=on_step)
     return sample(run.denoiser(), run.process, run.schedule, state, run.sigmas, method)
 
 
-def _by_host(run: ViewRun, guidance: object | None, x: Tensor, callback: object, disable: bool | None) -> Sampled:
+def _noised_canvas(run: ViewRun) -> Tensor:
+    """The canvas at the first level, as the host noises the views."""
+    given = host_model_of(run.model).latent_image
+    latent, at_most = aggregate(run.views, given).to(given), run.plan.inner.max_denoise(run.guider, run.sigma_tensor)
+    scaled = run.inner_model.model_sampling.noise_scaling
+    return scaled(run.sigma_tensor[0], run.plan.noise.to(latent, copy=True), latent, at_most)
+
+
+def _refuse_wrapped(patcher: object) -> None:
+    """Raise ValueError for a model that another node has given windows or views."""
+    if patcher.get_wrappers(WrappersMP.CALC_COND_BATCH, KEY):
+        raise ValueError(
+            "model: Apply Windows or Synchronise Views is on it, and View Sampler has views of its own; remove one of "
+            "the two nodes"
+        )
+
+
+def _by_host(
+    run: ViewRun, guidance: HostGuidance | None, x: Tensor, callback: Callable, disable: bool | None
+) -> Sampled:
     """Another sampler's own loop over the views."""
     inner, told, openings = run.plan.inner, Told(callback), None
     if guidance is not None:
