@@ -8,6 +8,7 @@ from .compare import ComparePanoramas
 from .decode import PanoramaDecode
 from .demo_model import LoadDemoModel
 from .guidance import PerceptualSyncGuidance
+from .image_views import ImageViewsNode
 from .merge_attention import MergeWindowAttention
 from .panorama_sampler import PanoramaSampler
 from .perceptual_loader import LoadPerceptualModel
@@ -16,12 +17,17 @@ from .sampler import SyncDiffusionSampler
 from .savings import GuidanceSavings
 from .spectrum import LatentSpectrum
 from .tiler import WindowTiler
+from .view_prompts import ViewPrompts
+from .view_transition import ViewTransition
 from .window_prompts import WindowPrompts
 
 NODES: list[type[io.ComfyNode]] = [
     WindowTiler,
     WindowPrompts,
     RegionPrompts,
+    ImageViewsNode,
+    ViewPrompts,
+    ViewTransition,
     PerceptualSyncGuidance,
     GuidanceSavings,
     PanoramaSampler,

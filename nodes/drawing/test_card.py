@@ -14,7 +14,7 @@ LETTERS, ARROW, LINE = 0.4, 0.16, 0.02
 
 
 def draw_test_card(width: int, height: int) -> Image.Image:
-    """Squares counted by rows from 1; arrows point up. Hues go around from left to right, brightness falls downwards."""
+    """Squares counted by rows from 1, arrows up. Hues go round from left to right, brightness falls downwards."""
     columns, rows = (max(round(SQUARES * side / min(width, height)), 1) for side in (width, height))
     card = Image.new("RGB", (width, height))
     draw = ImageDraw.Draw(card)

@@ -43,15 +43,16 @@ def pictures_between(picture: Tensor, look: ImageLook, cells: Size, count: int, 
 
     Raises ValueError for a picture that the map cannot divide.
     """
-    goal = shown(look, picture[None], cells)[0]
-    move = _move(picture, goal, look, cells)
     yield picture
+    move = motion(picture, look, cells)
     for k in range(1, count - 1):
         yield move(easing(k / (count - 1)))
-    yield goal
+    yield shown(look, picture[None], cells)[0]
 
 
-def _move(picture: Tensor, goal: Tensor, look: ImageLook, cells: Size) -> Move:
+def motion(picture: Tensor, look: ImageLook, cells: Size) -> Move:
+    """The picture at any part of the way; see ``pictures_between``. It meets the ends but for rounding."""
+    goal = shown(look, picture[None], cells)[0]
     size = (picture.shape[-2], picture.shape[-1])
     if look.kind in TURNED:
         return lambda part: shown(replace(look, angle_deg=part * look.angle_deg), picture[None], cells)[0]
@@ -97,7 +98,7 @@ def _turned(picture: Tensor, part: float, quarters: int, behind: Tensor) -> Tens
     grid = F.affine_grid(back[None].to(picture), [1, 1, height, width], align_corners=False)
     solid = torch.cat([picture, torch.ones_like(picture[:1])])[None]
     drawn = F.grid_sample(solid, grid, mode="bicubic", padding_mode="zeros", align_corners=False)[0].clamp(0, 1)
-    return drawn[:-1] + (1 - drawn[-1:]) * behind
+    return (drawn[:-1] + (1 - drawn[-1:]) * behind).clamp(max=1)
 
 
 def _turned_over(picture: Tensor, part: float, behind: Tensor) -> Tensor:
@@ -105,9 +106,8 @@ def _turned_over(picture: Tensor, part: float, behind: Tensor) -> Tensor:
     width = picture.shape[-1]
     scale = math.cos(math.pi * part)
     at = torch.arange(width) - (width - 1) / 2
-    # Cells of the picture that each of the frame shows: a triangle as wide as it is squeezed.
-    shares = (abs(scale) - (at[:, None] - scale * at[None, :]).abs()).clamp(min=0) / max(abs(scale), 1e-6)
-    shares = (abs(scale) * shares).to(picture)
+    # By how much each cell of the frame [W] shows those of the picture [W]: a triangle a cell of the frame wide.
+    shares = abs(scale) * (1 - (at[:, None] - scale * at).abs()).clamp(min=0).to(picture)
     solid = shares.sum(dim=1).clamp(max=1)
     return (1 - SHADE * (1 - abs(scale))) * (picture @ shares.T) + (1 - solid) * behind
 
