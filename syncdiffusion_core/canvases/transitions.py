@@ -106,8 +106,8 @@ def _turned_over(picture: Tensor, part: float, behind: Tensor) -> Tensor:
     width = picture.shape[-1]
     scale = math.cos(math.pi * part)
     at = torch.arange(width) - (width - 1) / 2
-    # By how much each cell of the frame [W] shows those of the picture [W]: a triangle a cell of the frame wide.
-    shares = abs(scale) * (1 - (at[:, None] - scale * at).abs()).clamp(min=0).to(picture)
+    # The part of each cell of the frame [W] that each of the picture [W], so much narrower, covers.
+    shares = ((1 + abs(scale)) / 2 - (at[:, None] - scale * at).abs()).clamp(0, abs(scale)).to(picture)
     solid = shares.sum(dim=1).clamp(max=1)
     return (1 - SHADE * (1 - abs(scale))) * (picture @ shares.T) + (1 - solid) * behind
 
