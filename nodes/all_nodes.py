@@ -8,7 +8,7 @@ from .compare import ComparePanoramas
 from .decode import PanoramaDecode
 from .demo_model import LoadDemoModel
 from .guidance import PerceptualSyncGuidance
-from .image_views import ImageViewsNode
+from .image_views import ImageViews
 from .merge_attention import MergeWindowAttention
 from .panorama_sampler import PanoramaSampler
 from .perceptual_loader import LoadPerceptualModel
@@ -25,7 +25,7 @@ NODES: list[type[io.ComfyNode]] = [
     WindowTiler,
     WindowPrompts,
     RegionPrompts,
-    ImageViewsNode,
+    ImageViews,
     ViewPrompts,
     ViewTransition,
     PerceptualSyncGuidance,

@@ -7,15 +7,8 @@ import comfy.utils
 import torch
 from comfy_api.latest import io
 
-from ..syncdiffusion_core.canvases.images import (
-    AMOUNTS,
-    COUNTED,
-    SQUARE,
-    ImageLook,
-    ImageMap,
-    ImageViews,
-    shown,
-)
+from ..syncdiffusion_core.canvases import images as core
+from ..syncdiffusion_core.canvases.images import ImageLook, ImageMap
 from ..syncdiffusion_core.views.schedule import Space
 from .drawing.test_card import draw_test_card
 from .host.inputs import UNCONNECTED, check_widgets, told
@@ -33,7 +26,7 @@ ANOTHER = (ImageMap.PATCHES, ImageMap.PIXELS, ImageMap.JIGSAW)
 """Maps of which a second one is another one: of the next seed."""
 
 
-class ImageViewsNode(io.ComfyNode):
+class ImageViews(io.ComfyNode):
     """Sizes and a map for each view -> VIEWS."""
 
     @classmethod
@@ -120,7 +113,7 @@ class ImageViewsNode(io.ComfyNode):
             check_widgets(cls, width=width, height=height, angle=angle, amount=amount, **maps)
             size = None if width is None or height is None else (height, width)
             pictures = None if picture is UNCONNECTED else torch.zeros(len(maps), 3, 1, 1)
-            _looks([each or NONE for each in maps.values()], angle or 0.0, 0, amount or 0.0, pictures, size)
+            _looks(list(maps.values()), angle or 0.0, 0, amount or 0.0, pictures, size)
 
         return told(check)
 
@@ -133,7 +126,7 @@ class ImageViewsNode(io.ComfyNode):
         check_widgets(cls, view_1=view_1, view_2=view_2, view_3=view_3, view_4=view_4)
         given = None if picture is None else canonical_picture("picture", picture).movedim(-1, 1)  # [N, 3, h, w]
         looks = _looks((view_1, view_2, view_3, view_4), angle, seed, amount, given, (height, width))
-        spec = ImageViews((height, width), looks, planes, Space(agree_in))
+        spec = core.ImageViews((height, width), looks, planes, Space(agree_in))
         _say_alike(looks)
         return io.NodeOutput(spec, _drawn(looks, _card(given, width, height)), len(looks))
 
@@ -143,9 +136,8 @@ def _side(name: str, tooltip: str) -> io.Int.Input:
 
 
 def _further(name: str, which: str, default: str) -> io.Combo.Input:
-    return io.Combo.Input(
-        name, options=[NONE, *MAPS], default=default, tooltip=f"What the {which} view shows; none for no such view."
-    )
+    tooltip = f"What the {which} view shows; none for no such view and no further one."
+    return io.Combo.Input(name, options=[NONE, *MAPS], default=default, tooltip=tooltip)
 
 
 def _expert_widgets() -> list[io.Input]:
@@ -183,13 +175,23 @@ def _expert_widgets() -> list[io.Input]:
 
 
 def _looks(
-    maps: Sequence[str], angle: float, seed: int, amount: float, pictures: torch.Tensor | None, size: tuple | None
+    maps: Sequence[str | None],
+    angle: float,
+    seed: int,
+    amount: float,
+    pictures: torch.Tensor | None,
+    size: tuple | None,
 ) -> tuple[ImageLook, ...]:
-    """Of each map that is not none; size (height, width) in pixels, None where it is not known yet."""
+    """Of each map that is not none. A map or size (height, width) in pixels is None where it is not known yet."""
     looks, before = [], Counter()
     for number, kind in enumerate(maps, start=1):
-        if kind == NONE:
+        if kind in (None, NONE):
             continue
+        if NONE in maps[:number]:
+            raise ValueError(
+                f"view_{number}: it comes behind a view that is none, and would have another number in View Prompts "
+                "than here; choose the views from the first one on, without a gap"
+            )
         before[kind] += 1
         try:
             looks.append(_look(ImageMap(kind), before[kind], angle, seed, amount, pictures))
@@ -203,9 +205,10 @@ def _looks(
 def _look(kind: ImageMap, nth: int, angle: float, seed: int, amount: float, pictures: torch.Tensor | None) -> ImageLook:
     """The nth view of its kind."""
     if kind is not ImageMap.FROM_PICTURE:
-        much = amount if amount and kind in AMOUNTS else None
+        # Only what a map has is given to it, so that looks are equal where they show the same.
+        turn, which = angle * nth if kind in core.TURNED else 0.0, seed + nth - 1 if kind in ANOTHER else 0
         try:
-            return ImageLook(kind, nth * angle, seed + nth - 1, much)
+            return ImageLook(kind, turn, which, amount if amount and kind in core.AMOUNTS else None)
         except ValueError as error:
             raise ValueError(f"{error}; amount counts for every view, and 0 is what is usual for each") from error
     if pictures is None:
@@ -221,14 +224,14 @@ def _look(kind: ImageMap, nth: int, angle: float, seed: int, amount: float, pict
 def _check_size(look: ImageLook, size: tuple[int, int]) -> None:
     """Raise ValueError for what no model can divide, whatever its cells are."""
     kind, (height, width) = look.kind, size
-    if kind in SQUARE and width != height:
+    if kind in core.SQUARE and width != height:
         raise ValueError(
             f"'{kind.value}' needs a square picture, got {width} x {height} px; give width and height the same size"
         )
-    if kind in COUNTED and (width % look.much or height % look.much):
+    if kind in core.COUNTED and (width % look.much or height % look.much):
         raise ValueError(
-            f"'{kind.value}' cannot cut {width} x {height} px into {look.much:g} {COUNTED[kind]} along a side; choose "
-            "an amount that divides both, or another size"
+            f"'{kind.value}' cannot cut {width} x {height} px into {look.much:g} {core.COUNTED[kind]} along a side; "
+            "choose an amount that divides both, or another size"
         )
 
 
@@ -254,8 +257,8 @@ def _drawn(looks: Sequence[ImageLook], card: torch.Tensor) -> torch.Tensor:
     views = []
     for look in looks:
         try:
-            views.append(shown(look, card, cells))
+            views.append(core.shown(look, card, cells))
         except ValueError as error:
             warn(f"only for models that work on pixels: {error}")
-            views.append(shown(look, card, size))
+            views.append(core.shown(look, card, size))
     return torch.cat(views).movedim(1, -1).contiguous()
