@@ -358,9 +358,9 @@ class TestRefusals:
         view_sampler(models["eps"], pictures(*PAIR), guidance=guidance(weight=0.0), steps=1)
 
     def test_a_view_without_a_prompt(self, models, pictures, view_sampler, small):
-        words = "positive: view 1 has no prompt; give View Prompts a line for each of the 2 views"
+        words = "positive: view 2 has no prompt; give View Prompts a line for each of the 2 views"
         self.refused(view_sampler, words, models["eps"], pictures(*PAIR), positive=own(small.conditioning(1), 0))
-        words = "negative: view 0 has no prompt"
+        words = "negative: view 1 has no prompt"
         self.refused(view_sampler, words, models["eps"], pictures(*PAIR), negative=own(small.conditioning(1), 1))
 
     def test_a_prompt_of_no_view(self, models, pictures, view_sampler, small):
