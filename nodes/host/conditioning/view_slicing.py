@@ -114,8 +114,8 @@ def check_every_view(conds: dict[str, list[Cond]], views: ViewSet) -> None:
         for view in range(len(views)):
             if entries and not any(belongs(cond, view) for cond in entries):
                 raise ValueError(
-                    f"{role}: view {view + 1} has no prompt; give View Prompts a line for each of the {len(views)} views, "
-                    "or combine it with a prompt for all"
+                    f"{role}: view {view + 1} has no prompt; give View Prompts a line for each of the {len(views)} "
+                    "views, or combine it with a prompt for all"
                 )
         for cond in entries or ():
             if not any(belongs(cond, view) for view in range(len(views))):

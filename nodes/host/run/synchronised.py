@@ -36,7 +36,7 @@ def synchronise_views(model: object, spec: ViewSpec, vae: object | None, space: 
     synchronised = _Synchronised(spec, spec.resolve(None, cells_of(model.model)), vae, space)
     clone.add_wrapper_with_key(WrappersMP.SAMPLER_SAMPLE, KEY, synchronised.sampler_sample)
     clone.add_wrapper_with_key(WrappersMP.CALC_COND_BATCH, KEY, synchronised.calc_cond_batch)
-    clone.set_model_sampler_post_cfg_function(synchronised.agree)
+    clone.add_wrapper_with_key(WrappersMP.PREDICT_NOISE, KEY, synchronised.predict_noise)
     return clone
 
 
@@ -44,8 +44,8 @@ class _Synchronised:
     """Wrappers of one model. They hold settings only: nothing of a run stays here.
 
     Rows of the latent are view-major, sample-minor: V views of one picture, or all first views of N pictures and so on.
-    After CFG, clean predictions are replaced by the canvas's opinion of them; what a sampler makes of these it makes of
-    each view.
+    What a guider predicts, by CFG or otherwise, is replaced by the canvas's opinion of it; what a sampler makes of that
+    it makes of each view.
     """
 
     def __init__(self, spec: ViewSpec, resolved: Resolved, vae: object | None, space: Space) -> None:
@@ -72,8 +72,11 @@ class _Synchronised:
     def calc_cond_batch(self, executor, model, conds, x_in: Tensor, timestep: Tensor, model_options: dict):
         """Predictions of the views, each by its own conditions."""
         run = model_options.get("transformer_options", {}).get(RUN)
-        if run is None:
-            return executor(model, conds, x_in, timestep, model_options)
+        if run is None:  # a node samples past the guider
+            raise ValueError(
+                "model: it is asked for a prediction outside of a sampler's run, where views are not known; use a "
+                "stock sampler with Synchronise Views"
+            )
         if KEY in model_options["transformer_options"]:
             raise ValueError(
                 "model: Synchronise Views is on it, and the sampler has windows of its own; use a stock sampler, or "
@@ -83,15 +86,11 @@ class _Synchronised:
         rows = Rows.grid(len(x_in) // len(run.views), run.views.names)
         return run.slicer.calc_cond_batch(executor, model, conds, x_in, timestep, tagged(model_options, rows))
 
-    def agree(self, args: dict) -> Tensor:
-        """After CFG: F(x0)."""
-        run = args["model_options"].get("transformer_options", {}).get(RUN)
-        if run is None:  # a node samples past the guider
-            raise ValueError(
-                "model: it is asked for a prediction outside of a sampler's run, where views are not known; use a "
-                "stock sampler with Synchronise Views"
-            )
-        return run.agreement.views(run.views, args["denoised"]).to(args["denoised"].dtype)
+    def predict_noise(self, executor, x: Tensor, timestep: Tensor, model_options: dict, seed: int | None) -> Tensor:
+        """F(x0) of what the guider predicts."""
+        run = model_options["transformer_options"][RUN]
+        x0 = executor(x, timestep, model_options, seed)
+        return run.agreement.views(run.views, x0).to(x0.dtype)
 
     def _check_latent(self, x: Tensor) -> None:
         views = self._resolved.latent.every
