@@ -71,12 +71,13 @@ def test_each_picture_is_its_own_run(models, vae, pictures, synchronised, from_n
         assert close(both[k::2], from_noise(patched, noise[k::2]), 1e-4)
 
 
-def test_it_goes_with_guiders_and_patches_of_the_host(models, small, pictures, synchronised, run_node, pair):
+@pytest.mark.parametrize("style", ["regular", "nested"])
+def test_it_goes_with_guiders_and_patches_of_the_host(models, small, pictures, synchronised, run_node, pair, style):
     """RescaleCFG on the model, a guider of two negatives: the views agree all the same."""
     model = run_node("RescaleCFG", model=models["eps"], multiplier=0.7)[0]
     patched = synchronised(model, pictures(*PAIR))
     roles = {"cond1": small.conditioning(1), "cond2": small.conditioning(5), "negative": small.conditioning(2)}
-    settings = {"cfg_conds": 4.0, "cfg_cond2_negative": 3.0, "style": "regular"}
+    settings = {"cfg_conds": 4.0, "cfg_cond2_negative": 3.0, "style": style}
     samples = run_node(
         "SamplerCustomAdvanced",
         noise=run_node("RandomNoise", noise_seed=3)[0],
@@ -144,22 +145,22 @@ class TestRefusals:
             ksampler(synchronised(merged, pictures(*PAIR)), latent_image=pair)
 
     def test_a_call_outside_of_a_run(self, models, pictures, synchronised):
-        patched = synchronised(models["eps"], pictures(*PAIR))
-        (agree,) = patched.model_options["sampler_post_cfg_function"]
+        patched, x = synchronised(models["eps"], pictures(*PAIR)), torch.zeros(2, 4, 8, 8)
+        (call,) = patched.get_wrappers(WrappersMP.CALC_COND_BATCH, "syncdiffusion")
         with pytest.raises(ValueError, match="model: it is asked for a prediction outside of a sampler's run"):
-            agree({"model_options": {}, "denoised": torch.zeros(2, 4, 8, 8)})
+            call(None, patched.model, [None, None], x, torch.ones(2), patched.model_options)
 
-    @pytest.mark.parametrize(
-        "node", ["SyncDiffusionPanoramaSampler", "SyncDiffusionApplyWindows", "SyncDiffusionSampler"]
-    )
+    @pytest.mark.parametrize("node", ["PanoramaSampler", "ApplyWindows", "Sampler"])
     def test_views_where_windows_belong(self, models, small, pictures, run_node, panorama, node):
+        spec, model = pictures(*PAIR), models["eps"]
+        run = {
+            "PanoramaSampler": lambda: panorama(model, spec),
+            "ApplyWindows": lambda: run_node("SyncDiffusionApplyWindows", model=model, windows=spec),
+            "Sampler": lambda: run_node("SyncDiffusionSampler", windows=spec),
+        }[node]
         words = "windows: these are no windows of a panorama; connect a Window Tiler, or use View Sampler"
         with pytest.raises(ValueError, match=words):
-            if node == "SyncDiffusionPanoramaSampler":
-                panorama(models["eps"], pictures(*PAIR))
-            else:
-                model = {"model": models["eps"]} if "Apply" in node else {}
-                run_node(node, windows=pictures(*PAIR), **model)
+            run()
 
 
 class TestNothingStays:
