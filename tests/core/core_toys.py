@@ -239,3 +239,8 @@ class Reporting:
 def moment(views, x, sigma, denoiser=eps_denoiser, process=None, step=0) -> Moment:
     """A moment of a run over these views, x [V*N, C, h, w]."""
     return Moment(views, x, step, sigma, len(x) // len(views), process or variance_exploding(), denoiser)
+
+
+def resolved(layout, canvas: tuple[int, int], cell_px: int = 1, patch: int = 1):
+    """The windows of a run, step by step, as its grid has them."""
+    return layout.resolve(canvas, CellGrid(cell_px, patch)).latent

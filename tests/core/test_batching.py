@@ -168,7 +168,7 @@ def test_a_host_names_its_own_errors():
 
 
 SIGMAS = (8.0, 2.0, 0.7, 0.0)
-WINDOWS = WindowLayout(6, 6, 2, 6).resolve((6, 24), 1)
+WINDOWS = toys.tiled(WindowLayout(6, 6, 2, 6), (6, 24))
 
 
 @pytest.mark.parametrize("limit", [2, 4, 6])

@@ -8,19 +8,19 @@ import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from syncdiffusion_core.agreement import LATENTS
 from syncdiffusion_core.attention_merging import MergedTokens
 from syncdiffusion_core.blending import Blend, window_weight
-from syncdiffusion_core.canvases.grids import Grid, resolve_grid
+from syncdiffusion_core.canvases.grids import Grid
 from syncdiffusion_core.canvases.window_layout import WindowLayout
 from syncdiffusion_core.canvases.windows import Windows, full_canvas
-from syncdiffusion_core.extrapolation import extrapolate, visiting_order
-from syncdiffusion_core.guidance.perceptual import Guided, PerceptualGuidance
-from syncdiffusion_core.guidance.pullbacks import Gradient
+from syncdiffusion_core.extrapolation import Outpainted, extrapolate, visiting_order
+from syncdiffusion_core.guidance.pullbacks import Gradient, make_pullback
+from syncdiffusion_core.guidance.turns import Guided
 from syncdiffusion_core.perceptual.resized import Resized
 from syncdiffusion_core.process import variance_exploding
-from syncdiffusion_core.sampling import sample
 from syncdiffusion_core.strategies import Synchronisation
-from syncdiffusion_core.views.view_set import aggregate, resynchronise
+from syncdiffusion_core.views.view_set import aggregate
 
 VE = variance_exploding()
 SIGMAS = [8.0, 2.0, 0.5, 0.0]
@@ -142,7 +142,7 @@ def random_windows(seed: int, cells: int = 1) -> Windows:
     canvas = tuple(side + dice.randint(0, 9) for side in window)
     wrap = (dice.random() < 0.5, dice.random() < 0.5)
     layout = WindowLayout(window[1], window[0], stride[1], stride[0], wrap[1], wrap[0], dice.choice(list(Blend)))
-    return layout.resolve(canvas, 1)
+    return toys.tiled(layout, canvas)
 
 
 def same_bits(one: Tensor, other: Tensor) -> bool:
@@ -178,7 +178,7 @@ def test_merged_tokens_have_the_bits_of_sums_over_an_index(seed, dtype):
 
 def test_the_papers_panoramas_bit_by_bit():
     for canvas in ((64, 384), (160, 160)):
-        windows = WindowLayout(64, 64, 16, 16, blend=Blend.GAUSSIAN).resolve(canvas, 1)
+        windows = toys.tiled(WindowLayout(64, 64, 16, 16, blend=Blend.GAUSSIAN), canvas)
         views = toys.randn(len(windows), 4, 64, 64, seed=1).float()
         wanted = summed_over_an_index(windows, views)
         assert all(same_bits(*pair) for pair in zip(windows.unproject(views), wanted, strict=True))
@@ -205,13 +205,12 @@ def test_the_maps_and_their_gradients(seed):
     noise = toys.randn(len(windows) * 2, 4, *windows.view, seed=seed + 1)
     with OneOrder():
         views = windows.project(canvas) * noise
-        (aggregate(windows, views).square().sum() + resynchronise(windows, views).sin().sum()).backward()
+        (aggregate(windows, views).square().sum() + LATENTS.views(windows, views).sin().sum()).backward()
     assert canvas.grad.isfinite().all()
 
 
-def guidance(**options) -> PerceptualGuidance:
-    weights = [300.0, 300.0, 0.0]
-    return PerceptualGuidance(toys.clamped_decode, toys.ToyDistance(), weights, **{"batch_size": 2} | options)
+def guidance(**options):
+    return toys.guided([300.0, 300.0, 0.0], **{"pulled": 2} | options)
 
 
 LAYOUTS = [
@@ -228,18 +227,17 @@ LAYOUTS = [
     "options",
     [
         {},
-        {"guided": Guided.ROTATING, "second_pass": False},
-        {"gradient": Gradient.FORWARD_ONLY, "max_move": 0.5},
+        {"guided": Guided.ROTATING, "second": False},
+        {"pullback": make_pullback(Gradient.FORWARD_ONLY), "max_move": 0.5},
         {"where": torch.rand(2, 8, 14, generator=torch.Generator().manual_seed(0))},
     ],
 )
 def test_a_guided_run(layout, options):
     start = 8.0 * toys.randn(2, 4, 8, 14)
     with OneOrder():
-        got = sample(
-            toys.eps_denoiser, VE, resolve_grid(layout, (8, 14), 1), start, SIGMAS, guidance=guidance(**options)
-        )
-    assert got.isfinite().all()
+        windows = toys.resolved(layout, (8, 14))
+        got = toys.sampled(toys.eps_denoiser, VE, windows, start, SIGMAS, guidance=guidance(**options))
+    assert got.canvas.isfinite().all()
 
 
 def test_a_smaller_picture_for_the_perceptual_network():
@@ -251,18 +249,19 @@ def test_a_smaller_picture_for_the_perceptual_network():
 
 @pytest.mark.parametrize("synchronisation", list(Synchronisation))
 def test_every_strategy(synchronisation):
-    windows = LAYOUTS[0].resolve((6, 14), 1)
+    windows = toys.tiled(LAYOUTS[0], (6, 14))
     with OneOrder():
-        sample(toys.eps_denoiser, VE, windows, 8.0 * toys.randn(2, 4, 6, 14), SIGMAS, synchronisation)
+        toys.sampled(toys.eps_denoiser, VE, windows, 8.0 * toys.randn(2, 4, 6, 14), SIGMAS, synchronisation)
 
 
 def test_window_after_window():
-    windows = WindowLayout(6, 6, 4, 6).resolve((6, 14), 1)
+    windows = toys.tiled(WindowLayout(6, 6, 4, 6), (6, 14))
     known = torch.zeros(2, 1, 6, 14, dtype=torch.bool)
     clean = toys.randn(2, 4, 6, 14)
     with OneOrder():
         order = visiting_order(windows, known)
-        extrapolate(toys.eps_denoiser, VE, windows, 8.0 * clean, SIGMAS, known, clean, clean, order)
+        given = Outpainted(8.0 * clean, known, clean, clean)
+        extrapolate(toys.eps_denoiser, VE, windows.subset(order), given, SIGMAS)
 
 
 def test_one_window_over_the_canvas_is_given_back():

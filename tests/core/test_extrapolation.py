@@ -16,7 +16,7 @@ HEIGHT, WIDTH, WINDOW, STRIDE = 4, 14, 6, 4
 
 
 def windows(wrap: bool = False, width: int = WIDTH):
-    return WindowLayout(WINDOW, HEIGHT, STRIDE, HEIGHT, wrap).resolve((HEIGHT, width), 1)
+    return toys.tiled(WindowLayout(WINDOW, HEIGHT, STRIDE, HEIGHT, wrap), (HEIGHT, width))
 
 
 def nothing_known(n: int = 1) -> torch.Tensor:

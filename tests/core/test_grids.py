@@ -72,17 +72,17 @@ def test_an_alternating_grid_by_its_numbers():
 
 def test_the_grid_of_a_layout():
     tiled = WindowLayout(6, 6, 4, 6)
-    assert resolve_grid(tiled, (6, 14), 1).origins == tiled.resolve((6, 14), 1).origins
-    rolled = resolve_grid(WindowLayout(6, 6, 4, 6, wrap_x=True, grid=Grid.ROLLED), (6, 18), 1)
+    assert toys.resolved(tiled, (6, 14)).origins == toys.tiled(tiled, (6, 14)).origins
+    rolled = toys.resolved(WindowLayout(6, 6, 4, 6, wrap_x=True, grid=Grid.ROLLED), (6, 18))
     assert [len(rolled.at(step)) for step in range(6)] == [3] * 6
     with pytest.raises(ValueError, match="larger than the canvas"):
-        resolve_grid(WindowLayout(16, 6, 4, 6, grid=Grid.ROLLED), (6, 14), 1)
+        toys.resolved(WindowLayout(16, 6, 4, 6, grid=Grid.ROLLED), (6, 14))
 
 
 def test_half_overlapping_windows_by_their_numbers():
     def lefts(stride, **options):
         layout = WindowLayout(8, 8, stride, 8, grid=Grid.HALF, **options)
-        return [left for _, left in resolve_grid(layout, (8, 24), 1, patch=2).origins]
+        return [left for _, left in toys.resolved(layout, (8, 24), patch=2).origins]
 
     assert lefts(2) == [0, 4, 8, 12, 16]
     assert lefts(6) == [0, 6, 12, 16]
@@ -97,7 +97,7 @@ def test_a_model_that_looks_at_one_place_does_not_see_the_windows(grid):
         return x / (1 + sigma**2) + 0.1 * x.sin()
 
     start = 8.0 * toys.randn(2, 4, 6, 20)
-    moving, whole = grid_of(grid, (6, 20), (6, 6)), WindowLayout(20, 6, 20, 6).resolve((6, 20), 1)
+    moving, whole = grid_of(grid, (6, 20), (6, 6)), toys.tiled(WindowLayout(20, 6, 20, 6), (6, 20))
     got, wanted = (sample(pointwise, VE, views, start, SIGMAS, batch_size=3) for views in (moving, whole))
     torch.testing.assert_close(got, wanted, rtol=0, atol=1e-12)
 
@@ -135,7 +135,7 @@ def test_a_state_of_views_needs_views_that_stay(synchronisation):
     ],
 )
 def test_windows_in_turns_do_not_overlap_and_each_has_its_turn(layout, canvas):
-    windows = layout.resolve(canvas, 1)
+    windows = toys.tiled(layout, canvas)
     turns = [windows.apart(turn) for turn in range(120)]
     assert all(windows.subset(turn).coverage().max() == 1 for turn in turns)
     assert {view for turn in turns for view in turn} == set(range(len(windows)))
@@ -145,14 +145,14 @@ def test_windows_in_turns_do_not_overlap_and_each_has_its_turn(layout, canvas):
 
 
 def test_turns_at_the_papers_stride_by_their_numbers():
-    windows = WindowLayout(64, 64, 16, 16).resolve((64, 384), 1)
+    windows = toys.tiled(WindowLayout(64, 64, 16, 16), (64, 384))
     assert windows.apart(0) == (0, 4, 8, 12, 16, 20)
     assert windows.apart(1) == (1, 5, 9, 13, 17)
     assert windows.apart(4) == windows.apart(0)
 
 
 def test_a_subset_keeps_the_names_of_its_windows():
-    windows = WindowLayout(8, 8, 2, 2).resolve((8, 20), 1)
+    windows = toys.tiled(WindowLayout(8, 8, 2, 2), (8, 20))
     some = windows.subset([5, 2])
     assert some.names == (5, 2)
     assert some.subset([1]).names == (2,)
@@ -165,12 +165,12 @@ def test_a_run_that_begins_later_sees_the_windows_of_those_steps(grid):
     for step in range(12):
         assert moving.later(5).at(step).origins == moving.at(5 + step).origins
         assert moving.later(2).later(3).at(step).names == moving.at(5 + step).names
-    still = WindowLayout(8, 8, 4, 8).resolve((8, 48), 1)
+    still = toys.tiled(WindowLayout(8, 8, 4, 8), (8, 48))
     assert still.later(5) is still
 
 
 def test_the_nearest_window_may_be_over_the_edge():
-    windows = WindowLayout(8, 8, 8, 8, wrap_x=True).resolve((8, 48), 1).subset([1, 3, 5])  # lefts 8, 24, 40
+    windows = toys.tiled(WindowLayout(8, 8, 8, 8, wrap_x=True), (8, 48)).subset([1, 3, 5])  # lefts 8, 24, 40
     assert windows.nearest((0, 0)) == 0
     assert windows.nearest((0, 47)) == 2
     assert windows.nearest((0, 2)) == 0

@@ -415,7 +415,7 @@ def test_each_sample_of_a_batch_has_its_own_anchor(gradient, kind):
 
 @pytest.mark.parametrize("synchronisation", [Synchronisation.MULTIDIFFUSION, Synchronisation.SYNCTWEEDIES])
 def test_sample_k_of_a_guided_run_is_its_own_run(synchronisation):
-    n, windows = 3, WindowLayout(6, 6, 3, 6, wrap_x=True).resolve((6, 12), 1)
+    n, windows = 3, toys.tiled(WindowLayout(6, 6, 3, 6, wrap_x=True), (6, 12))
     start, fresh = 8.0 * toys.randn(n, 4, 6, 12), toys.randn(n, 4, 6, 12, seed=1)
     sigmas = [8.0, 2.0, 0.5, 0.0]
 
@@ -538,7 +538,7 @@ def test_a_step_without_weight_is_left_alone():
 
 @pytest.mark.parametrize("synchronisation", list(Synchronisation))
 def test_a_run_without_weight_is_untouched(synchronisation):
-    windows = WindowLayout(6, 6, 3, 6).resolve((6, 12), 1)
+    windows = toys.tiled(WindowLayout(6, 6, 3, 6), (6, 12))
     start = 8.0 * toys.randn(1, 4, 6, 12)
     guidance = PerceptualGuidance(never, toys.ToyDistance(), [0.0] * 3)
     runs = [
@@ -665,7 +665,7 @@ def test_an_empty_mask_moves_nothing():
 
 
 def wide(canvas_width=3 * SIZE, stride=SIZE // 2) -> Windows:
-    return WindowLayout(SIZE, SIZE, stride, SIZE).resolve((SIZE, canvas_width), 1)
+    return toys.tiled(WindowLayout(SIZE, SIZE, stride, SIZE), (SIZE, canvas_width))
 
 
 def step(guidance, windows, x, n=1, denoiser=toys.eps_denoiser):

@@ -220,7 +220,7 @@ def test_at_the_first_step_the_law_is_a_factor_of_170():
 
 def test_a_guided_run_is_the_same_in_vp_and_ve():
     sigmas = [13.1, 3.0, 1.0, 0.3, 0.03]
-    windows = WindowLayout(6, 6, 3, 6).resolve((6, 15), 1)
+    windows = toys.tiled(WindowLayout(6, 6, 3, 6), (6, 15))
     noise = toys.randn(2, 4, 6, 15)
 
     def run(denoiser, process, start):
@@ -271,7 +271,7 @@ FLOW_STEPS = [s / (1 + s) for s in STEPS]
 )
 def test_the_overlap_keeps_the_priors_variance_under_ancestral_noise(family, blend):
     process, sigmas = PROCESSES[family], STEPS if family == "VE" else FLOW_STEPS
-    windows = WindowLayout(8, 4, 4, 4, blend=blend).resolve((4, 24), 1)
+    windows = toys.tiled(WindowLayout(8, 4, 4, 4, blend=blend), (4, 24))
     generator = torch.Generator().manual_seed(3)
 
     def noise():
@@ -288,7 +288,7 @@ def test_the_overlap_keeps_the_priors_variance_under_ancestral_noise(family, ble
 
 def test_windows_that_draw_their_own_noise_lose_variance_in_the_overlap():
     process = variance_exploding()
-    windows = WindowLayout(8, 4, 4, 4).resolve((4, 24), 1)
+    windows = toys.tiled(WindowLayout(8, 4, 4, 4), (4, 24))
     generator = torch.Generator().manual_seed(3)
     canvas = process.state_scale(STEPS[0]) * torch.randn(128, 4, 4, 24, generator=generator)
     for sigma, following in zip(STEPS[:-1], STEPS[1:], strict=True):
@@ -304,7 +304,7 @@ def test_windows_that_draw_their_own_noise_lose_variance_in_the_overlap():
 
 @pytest.mark.parametrize("synchronisation", list(Synchronisation))
 def test_all_strategies_see_one_noise(synchronisation):
-    windows = WindowLayout(6, 6, 4, 4, wrap_x=True).resolve((10, 14), 1)
+    windows = toys.tiled(WindowLayout(6, 6, 4, 4, wrap_x=True), (10, 14))
     start, fresh = 14.6 * toys.randn(2, 4, 10, 14), toys.randn(2, 4, 10, 14, seed=1)
 
     def run(synchronisation):

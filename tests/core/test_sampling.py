@@ -12,7 +12,7 @@ from syncdiffusion_core.views.view_set import aggregate
 
 VE = variance_exploding()
 SIGMAS = [8.0, 2.0, 0.5, 0.0]
-WINDOWS = WindowLayout(6, 6, 4, 6, wrap_x=True).resolve((6, 14), 1)
+WINDOWS = toys.tiled(WindowLayout(6, 6, 4, 6, wrap_x=True), (6, 14))
 ALL = pytest.mark.parametrize("synchronisation", list(Synchronisation))
 
 

@@ -330,7 +330,7 @@ def guided(x, n, denoiser=toys.eps_denoiser, **options):
     """Moves [V, N, ...] of five windows of 8x8 under the image prior."""
     options = {"gradient": Gradient.IMAGE_PRIOR, **options}
     guidance = PerceptualGuidance(toys.smooth_decode, toys.ToyDistance(), [2000.0], **options)
-    windows = WindowLayout(8, 8, 4, 8).resolve((8, 24), 1)
+    windows = toys.tiled(WindowLayout(8, 8, 4, 8), (8, 24))
     return (guidance(windows, x, 0, 3.0, n, denoiser, VE)[0] - x).unflatten(0, (len(windows), n))
 
 

@@ -81,10 +81,10 @@ def doubles(size: int = 8) -> LinearViews:
 
 MIXING = {"half-cell shifts": half_cell_shifts(), "halves": halves()}
 PERMUTING = {
-    "crops": WindowLayout(6, 6, 4, 6).resolve((6, 17), 1),
-    "wrapped crops": WindowLayout(6, 6, 4, 6, wrap_x=True).resolve((6, 14), 1),
-    "grid": WindowLayout(5, 4, 3, 2).resolve((9, 11), 1),
-    "wrapped grid": WindowLayout(4, 4, 3, 3, wrap_x=True, wrap_y=True).resolve((8, 9), 1),
+    "crops": toys.tiled(WindowLayout(6, 6, 4, 6), (6, 17)),
+    "wrapped crops": toys.tiled(WindowLayout(6, 6, 4, 6, wrap_x=True), (6, 14)),
+    "grid": toys.tiled(WindowLayout(5, 4, 3, 2), (9, 11)),
+    "wrapped grid": toys.tiled(WindowLayout(4, 4, 3, 3, wrap_x=True, wrap_y=True), (8, 9)),
     "flips": permuting_views(same, lambda c: c.flip(0), lambda c: c.flip(1)),
     "a flip alone": permuting_views(lambda c: c.flip(1)),
     "quarter turns": permuting_views(same, lambda c: c.rot90(1), lambda c: c.rot90(2), lambda c: c.rot90(3)),
