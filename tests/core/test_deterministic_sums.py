@@ -15,7 +15,7 @@ from syncdiffusion_core.canvases.grids import Grid
 from syncdiffusion_core.canvases.window_layout import WindowLayout
 from syncdiffusion_core.canvases.windows import Windows, full_canvas
 from syncdiffusion_core.extrapolation import Outpainted, extrapolate, visiting_order
-from syncdiffusion_core.guidance.pullbacks import Gradient, make_pullback
+from syncdiffusion_core.guidance.pullbacks import Gradient
 from syncdiffusion_core.guidance.turns import Guided
 from syncdiffusion_core.perceptual.resized import Resized
 from syncdiffusion_core.process import variance_exploding
@@ -228,7 +228,7 @@ LAYOUTS = [
     [
         {},
         {"guided": Guided.ROTATING, "second": False},
-        {"pullback": make_pullback(Gradient.FORWARD_ONLY), "max_move": 0.5},
+        {"gradient": Gradient.FORWARD_ONLY, "max_move": 0.5},
         {"where": torch.rand(2, 8, 14, generator=torch.Generator().manual_seed(0))},
     ],
 )

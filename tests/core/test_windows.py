@@ -86,10 +86,11 @@ def test_windows_are_counted_from_the_top_left_row_by_row():
 
 
 @pytest.mark.parametrize(
-    ("canvas", "reference"), [((2, 2), 0), ((2, 8), 2), ((2, 10), 2), ((8, 2), 2), ((4, 8), 6), ((6, 6), 4), ((8, 6), 7)]
+    ("canvas", "middle"),
+    [((2, 2), 0), ((2, 8), 2), ((2, 10), 2), ((8, 2), 2), ((4, 8), 6), ((6, 6), 4), ((8, 6), 7)],
 )
-def test_the_reference_of_a_grid_is_the_middle_of_its_middle_row(canvas, reference):
-    assert toys.tiled(layout((2, 2), (2, 2)), canvas).reference == reference
+def test_the_reference_of_a_grid_is_the_middle_of_its_middle_row(canvas, middle):
+    assert toys.tiled(layout((2, 2), (2, 2)), canvas).reference == middle
 
 
 def test_the_papers_panorama_has_21_windows():
