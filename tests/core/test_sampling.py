@@ -175,10 +175,9 @@ def test_what_no_window_sees_is_filled(synchronisation, end):
 @ALL
 def test_what_a_run_returns_is_of_its_last_step(synchronisation):
     seen = []
-    got = toys.sampled(
-        toys.eps_denoiser, VE, WINDOWS, start(), SIGMAS, synchronisation, on_step=lambda *s: seen.append(s)
-    )
-    moment, x0, state = seen[-1]
+    options = {"on_step": lambda *report: seen.append(report)}
+    got = toys.sampled(toys.eps_denoiser, VE, WINDOWS, start(), SIGMAS, synchronisation, **options)
+    _, x0, state = seen[-1]
     assert torch.equal(got.x0, x0)
     strategy = STRATEGIES[synchronisation]
     assert torch.equal(got.views, WINDOWS.project(state) if strategy.on_canvas else state)
