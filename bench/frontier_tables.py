@@ -5,8 +5,8 @@ from __future__ import annotations
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-
-import pandas as pd
+from math import isnan
+from typing import TYPE_CHECKING
 
 from bench.arms import UNGUIDED
 from bench.figures import Row
@@ -15,6 +15,9 @@ from bench.judges import INTRA_LPIPS
 from bench.measures import KINDS, Taken
 from bench.shares import Share, shares_of
 from bench.tables import markdown
+
+if TYPE_CHECKING:
+    import pandas as pd  # checked for before days of work, and imported behind them
 
 GUIDING = f"{INTRA_LPIPS} (guiding network)"
 COHERENCE = {
@@ -62,6 +65,8 @@ class Frontier:
         time: medians. model, decoder: passes forward and backward. memory: the sampler's peak; the decode's is the
         same for all.
         """
+        import pandas as pd
+
         costs = {
             "time": {name: statistics.median(each) for name, each in self.seconds.items()},
             **{kind: {name: getattr(each, kind).total for name, each in self.taken.items()} for kind in PASSES},
@@ -129,6 +134,8 @@ def bound_table(frontier: Frontier, names: Sequence[str]) -> str:
 
 def frontier_csv(frontier: Frontier) -> str:
     """Every figure of every row, a row a line: costs, means with their intervals, shares with theirs."""
+    import pandas as pd
+
     records = [_record(frontier, row) for row in frontier.rows]
     return pd.DataFrame(records, dtype=object).to_csv(index=False, lineterminator="\n")
 
@@ -167,7 +174,7 @@ def _number(value: float) -> float:
 
 
 def _ratio(value: float | None) -> str:
-    return NONE if pd.isna(value) else f"{value:.2f}"
+    return NONE if value is None or isnan(value) else f"{value:.2f}"
 
 
 def _seconds(each: Sequence[float] | None) -> str:

@@ -39,7 +39,7 @@ from bench.timing import measure, medians, time_table
 
 SHEET_SEEDS = 4
 SAID_PROBLEMS = 20
-PACKAGES, INCEPTION_PACKAGES = ("torchmetrics", "matplotlib"), ("cleanfid",)
+PACKAGES, INCEPTION_PACKAGES = ("torchmetrics", "matplotlib", "pandas"), ("cleanfid",)
 """Of bench/requirements.txt, which nothing imports before it is needed."""
 
 
