@@ -21,8 +21,9 @@ SHOWN, PICTURE_PX, NAMES_PX = 6, 96, 190
 
 
 class Cell(NamedTuple):
-    """Pictures of one strategy on one kind of projection, [N, V, 3, H, W]: views as the model's last predictions have
-    them, and as the canvas shows them.
+    """Pictures of one strategy on one kind of projection, [N, V, 3, H, W], in [0, 1] or in bytes.
+
+    seen: views as the model's last predictions have them; shown: as the canvas has them.
     """
 
     seen: Tensor
