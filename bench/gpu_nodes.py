@@ -19,8 +19,10 @@ import nodes
 from bench.shape_kinds import SHAPES
 from bench.shape_nodes import ShapeSink, ShapeSource, model_of, tokens_of, vae_of
 from syncdiffusion_core.canvases.window_layout import WindowLayout
-from syncdiffusion_core.reference import syncdiffusion
+from syncdiffusion_core.guidance.loss import PerceptualLoss
+from syncdiffusion_core.reference import Official, syncdiffusion
 from syncdiffusion_core.schedule import Clock, GuidanceSchedule
+from syncdiffusion_core.views.schedule import CellGrid
 
 SOURCE, CLOCK, STRAIGHT, SINK = (f"SyncDiffusionBench{name}" for name in ("Typed", "Clock", "Straight", "Kept"))
 WEIGHT = 20.0

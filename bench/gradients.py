@@ -31,9 +31,11 @@ from syncdiffusion_core.canvases.window_layout import WindowLayout
 from syncdiffusion_core.denoiser import Denoiser, Rows, denoise_views
 from syncdiffusion_core.guidance.pullbacks import ImagePrior, Pullback, ThroughModel, decoder_only
 from syncdiffusion_core.guidance.spectrum import Spectrum, SpectrumSource, fit_spectrum
+from syncdiffusion_core.moment import Moment
 from syncdiffusion_core.perceptual.files import load_perceptual
 from syncdiffusion_core.process import variance_exploding
 from syncdiffusion_core.reference import official_sigmas
+from syncdiffusion_core.views.schedule import CellGrid
 from syncdiffusion_core.views.view_set import aggregate
 
 RESULTS = Path(__file__).parent / "results" / "gradients"

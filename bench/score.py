@@ -23,6 +23,7 @@ from syncdiffusion_core.metrics.coherence import distances, mean_of_pairs, side_
 from syncdiffusion_core.metrics.crops import random_crop
 from syncdiffusion_core.metrics.labels import agreement, label_distance
 from syncdiffusion_core.metrics.seam import border_seam, wrap_seam
+from syncdiffusion_core.views.schedule import CellGrid
 
 BORDER_REACH_PX = 4  # half a latent cell on each side: a decoder spreads a step over about as much
 

@@ -9,6 +9,7 @@ import argparse
 import json
 import time
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -17,15 +18,19 @@ from PIL import Image
 from syncdiffusion_core.blending import Blend
 from syncdiffusion_core.canvases.window_layout import WindowLayout
 from syncdiffusion_core.denoiser import Rows
-from syncdiffusion_core.guidance.perceptual import GuidanceTrace, PerceptualGuidance
-from syncdiffusion_core.guidance.pullbacks import Gradient
+from syncdiffusion_core.guidance.loss import PerceptualLoss
+from syncdiffusion_core.guidance.perceptual import Limits, Moved, Passes, PerceptualGuidance
+from syncdiffusion_core.guidance.pullbacks import ImagePrior
+from syncdiffusion_core.guidance.trace import GuidanceTrace
 from syncdiffusion_core.metrics.coherence import coherence
+from syncdiffusion_core.moment import Moment
 from syncdiffusion_core.perceptual.distance import PerceptualDistance
 from syncdiffusion_core.perceptual.files import load_perceptual
 from syncdiffusion_core.process import variance_exploding
 from syncdiffusion_core.reference import official_sigmas
-from syncdiffusion_core.sampling import sample
+from syncdiffusion_core.sampling import Method, sample
 from syncdiffusion_core.schedule import Clock, GuidanceSchedule
+from syncdiffusion_core.views.schedule import CellGrid
 
 from .export import WEIGHTS
 from .pipeline import DemoModel, load_demo

@@ -15,7 +15,9 @@ from .region_prompts import RegionPrompts
 from .sampler import SyncDiffusionSampler
 from .savings import GuidanceSavings
 from .spectrum import LatentSpectrum
+from .synchronise_views import SynchroniseViews
 from .tiler import WindowTiler
+from .view_sampler import ViewSampler
 from .window_prompts import WindowPrompts
 
 NODES: list[type[io.ComfyNode]] = [
@@ -27,6 +29,8 @@ NODES: list[type[io.ComfyNode]] = [
     PanoramaSampler,
     SyncDiffusionSampler,
     ApplyWindows,
+    ViewSampler,
+    SynchroniseViews,
     MergeWindowAttention,
     PanoramaDecode,
     LoadPerceptualModel,

@@ -4,11 +4,12 @@ from comfy_api.latest import io
 
 from .host.inputs import check_widgets
 from .host.run.applied import apply_windows
-from .sockets import CATEGORY, Windows
+from .host.run.layout import check_windows
+from .sockets import CATEGORY, Views
 
 
 class ApplyWindows(io.ComfyNode):
-    """MODEL and WINDOWS -> MODEL."""
+    """MODEL and VIEWS -> MODEL."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:
@@ -23,7 +24,7 @@ class ApplyWindows(io.ComfyNode):
             search_aliases=["multidiffusion", "tiled diffusion", "panorama", "model patch", "mixture of diffusers"],
             inputs=[
                 io.Model.Input("model", tooltip="The model to give windows; the one connected stays as it is."),
-                Windows.Input("windows", tooltip="From a Window Tiler."),
+                Views.Input("windows", tooltip="From a Window Tiler."),
                 io.Int.Input(
                     "windows_per_batch",
                     default=0,
@@ -39,4 +40,5 @@ class ApplyWindows(io.ComfyNode):
     @classmethod
     def execute(cls, model, windows, windows_per_batch) -> io.NodeOutput:
         check_widgets(cls, windows_per_batch=windows_per_batch)
+        check_windows(windows)
         return io.NodeOutput(apply_windows(model, windows, windows_per_batch))

@@ -3,7 +3,7 @@
 from comfy_api.latest import io
 
 from ..syncdiffusion_core.canvases.grids import Grid
-from ..syncdiffusion_core.guidance.perceptual import Guided
+from ..syncdiffusion_core.guidance.turns import Guided
 from .host.gradient.decoder import Look
 from .host.gradient.precision import Precision
 from .host.inputs import check_widgets

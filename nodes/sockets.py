@@ -4,8 +4,8 @@ from comfy_api.latest import io
 
 CATEGORY = "SyncDiffusion"
 
-Windows = io.Custom("SYNCDIFFUSION_WINDOWS")
-"""A core ``WindowLayout``: windows in pixels, resolved to latent cells in the sampler."""
+Views = io.Custom("SYNCDIFFUSION_VIEWS")
+"""A core ``ViewSpec``: views in pixels, of windows or of any other canvas, resolved to latent cells in the sampler."""
 
 Guidance = io.Custom("SYNCDIFFUSION_GUIDANCE")
 """A ``GuidanceSettings``."""

@@ -10,7 +10,7 @@ from ..syncdiffusion_core.canvases.window_layout import Positions, WindowLayout
 from ..syncdiffusion_core.views.schedule import CellGrid
 from .host.inputs import latent as latent_of
 from .host.progress import say
-from .sockets import CATEGORY, Windows
+from .sockets import CATEGORY, Views
 
 PREVIEW_CELL_PX = 8
 LEAST_PX, MOST_PX = 8, 16384
@@ -18,7 +18,7 @@ LEAST_PX, MOST_PX = 8, 16384
 
 
 class WindowTiler(io.ComfyNode):
-    """Window size, stride, wrap and blend -> WINDOWS."""
+    """Window size, stride, wrap and blend -> VIEWS."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:
@@ -112,7 +112,7 @@ class WindowTiler(io.ComfyNode):
                 ),
             ],
             outputs=[
-                Windows.Output(display_name="windows", tooltip="The windows, for a sampler or Apply Windows."),
+                Views.Output(display_name="windows", tooltip="The windows, for a sampler or Apply Windows."),
                 io.Image.Output(
                     display_name="coverage",
                     tooltip="How many windows cover each place, whatever their blend, brightest where most do; "

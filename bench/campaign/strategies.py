@@ -121,7 +121,7 @@ SOCKETS: dict[str, Socket] = {
     "MASK": lambda draw, family: draw(sockets.masks()),
     "BOUNDING_BOX": lambda draw, family: draw(sockets.boxes()),
     "SAMPLER": lambda draw, family: draw(host_samplers()),
-    "SYNCDIFFUSION_WINDOWS": lambda draw, family: draw(tilers(family)),
+    "SYNCDIFFUSION_VIEWS": lambda draw, family: draw(tilers(family)),
     "SYNCDIFFUSION_GUIDANCE": lambda draw, family: draw(calls(GUIDANCE, family)),
     "SYNCDIFFUSION_PERCEPTUAL": _perceptual,
     "SYNCDIFFUSION_SAVINGS": lambda draw, family: draw(calls(SAVINGS, family)),

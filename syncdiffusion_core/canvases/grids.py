@@ -55,9 +55,9 @@ class MovingWindows:
 def moving_grid(grid: Grid, like: Windows, wrap: tuple[bool, bool], patch: int) -> MovingWindows:
     """Windows side by side, shifted at each step by a part of a window: rolled or alternating.
 
-    like: windows of that canvas, size and blend. wrap: of (y, x). Shifts are multiples of ``patch`` cells. An axis
-    that wraps has its windows run over the edge; else the windows at either end stay on the canvas, and overlap their
-    neighbours there. An axis that one window fills moves where it wraps: its ends would never meet otherwise.
+    like: windows of that canvas, size and blend. wrap: of (y, x). Shifts are multiples of ``patch`` cells.
+    An axis that wraps has its windows run over the edge; else the windows at either end stay on the canvas, and overlap
+    their neighbours there. An axis that one window fills moves where it wraps: its ends would never meet otherwise.
     """
     steps, (canvas, window) = [], (like.canvas, like.view)
     for down, right in _shifts(grid, window, patch):

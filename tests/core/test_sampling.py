@@ -159,16 +159,15 @@ def test_a_guidance_that_knows_the_clean_predictions_saves_the_second_pass(synch
 @ALL
 @pytest.mark.parametrize("end", [0.0, 0.3])
 def test_what_no_window_sees_is_filled(synchronisation, end):
-    """From the nearest cells, those at a corner too: of several the mean."""
+    """From the nearest cell; one between two is one of them."""
     windows = Windows((6, 15), (6, 6), ((0, 0), (0, 9)))  # columns 6, 7 and 8 are nobody's
     canvas = 8.0 * toys.randn(2, 4, 6, 15)
     got = toys.sampled(toys.eps_denoiser, VE, windows, canvas, [8.0, 2.0, end], synchronisation)
     alone = toys.sampled(toys.eps_denoiser, VE, windows.subset([0]), canvas, [8.0, 2.0, end], synchronisation)
     torch.testing.assert_close(got.canvas[..., :6], alone.canvas[..., :6], rtol=0, atol=1e-12)
-    for column, near in ((6, [5]), (8, [9]), (7, [6, 8])):
-        for row in range(6):
-            around = got.canvas[..., max(row - 1, 0) : row + 2, near]
-            torch.testing.assert_close(got.canvas[..., row, column], around.mean(dim=(-2, -1)), rtol=0, atol=1e-12)
+    assert torch.equal(got.canvas[..., 6], got.canvas[..., 5])
+    assert torch.equal(got.canvas[..., 8], got.canvas[..., 9])
+    assert any(torch.equal(got.canvas[..., 7], got.canvas[..., near]) for near in (5, 9))
     torch.testing.assert_close(got.views, windows.project(got.canvas), rtol=0, atol=1e-12)
 
 

@@ -105,9 +105,8 @@ def check_guidance(settings: GuidanceSettings, model: object, layout: WindowLayo
     target = settings.target
     target.stays(tiled_windows(layout, model.model, canvas.shape))
     if isinstance(target, Picture) and target.image.shape[0] not in (1, batch):
-        raise ValueError(
-            f"anchor_image: a batch of {target.image.shape[0]} pictures for {batch} panoramas; give one, or one for each"
-        )
+        count = target.image.shape[0]
+        raise ValueError(f"anchor_image: a batch of {count} pictures for {batch} panoramas; give one, or one for each")
     if settings.mask is not None and settings.mask.shape[0] not in (1, batch):
         raise ValueError(
             f"guidance: its mask is a batch of {settings.mask.shape[0]} for {batch} panoramas; give one mask, or one "

@@ -5,8 +5,8 @@ from enum import Enum
 
 from ....syncdiffusion_core.canvases.grids import Grid
 from ....syncdiffusion_core.canvases.window_layout import WindowLayout
-from ....syncdiffusion_core.guidance.perceptual import Guided
 from ....syncdiffusion_core.guidance.pullbacks import Gradient
+from ....syncdiffusion_core.guidance.turns import Guided
 from ....syncdiffusion_core.schedule import GuidanceSchedule
 from ..gradient.decoder import Look
 from ..gradient.precision import Precision
