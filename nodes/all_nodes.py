@@ -16,8 +16,10 @@ from .region_prompts import RegionPrompts
 from .sampler import SyncDiffusionSampler
 from .savings import GuidanceSavings
 from .spectrum import LatentSpectrum
+from .synchronise_views import SynchroniseViews
 from .tiler import WindowTiler
 from .view_prompts import ViewPrompts
+from .view_sampler import ViewSampler
 from .view_transition import ViewTransition
 from .window_prompts import WindowPrompts
 
@@ -33,6 +35,8 @@ NODES: list[type[io.ComfyNode]] = [
     PanoramaSampler,
     SyncDiffusionSampler,
     ApplyWindows,
+    ViewSampler,
+    SynchroniseViews,
     MergeWindowAttention,
     PanoramaDecode,
     LoadPerceptualModel,

@@ -4,6 +4,7 @@ from comfy_api.latest import io
 
 from .host.inputs import check_widgets
 from .host.run.applied import apply_windows
+from .host.run.layout import check_windows
 from .sockets import CATEGORY, Views
 
 
@@ -39,4 +40,5 @@ class ApplyWindows(io.ComfyNode):
     @classmethod
     def execute(cls, model, windows, windows_per_batch) -> io.NodeOutput:
         check_widgets(cls, windows_per_batch=windows_per_batch)
+        check_windows(windows)
         return io.NodeOutput(apply_windows(model, windows, windows_per_batch))

@@ -8,13 +8,14 @@ import torch
 from comfy_api.latest import io
 
 from ..syncdiffusion_core.guidance.trace import GuidanceTrace
+from ..syncdiffusion_core.strategies import Synchronisation
 from .host.conditioning.encoding import with_window_size
 from .host.inputs import check_widgets, conditioning, told
 from .host.progress import warn
 from .host.run.checks import check_guidance, check_latent
-from .host.run.layout import resolve_windows
+from .host.run.layout import check_windows, resolve_windows
 from .host.run.memory import reserve_for_windows, window_memory
-from .host.run.plan import Algorithm, Plan, refuse_other_loops
+from .host.run.plan import Algorithm, Plan, refuse_other_loops, refuse_other_samplers
 from .host.run.sampler import make_sampler
 from .sockets import CATEGORY, Guidance, Views
 
@@ -49,13 +50,16 @@ class PanoramaSampler(io.ComfyNode):
         )
 
     @classmethod
-    def validate_inputs(cls, sampler_name=None, algorithm=None):
-        """Whether the sampler goes with the algorithm."""
+    def validate_inputs(cls, sampler_name=None, algorithm=None, synchronisation=None):
+        """Whether the sampler goes with the algorithm and with the strategy."""
 
         def check() -> None:
-            check_widgets(cls, sampler_name=sampler_name, algorithm=algorithm)
-            if None not in (sampler_name, algorithm):
-                refuse_other_loops(Algorithm(algorithm), comfy.samplers.sampler_object(sampler_name))
+            check_widgets(cls, sampler_name=sampler_name, algorithm=algorithm, synchronisation=synchronisation)
+            sampler = None if sampler_name is None else comfy.samplers.sampler_object(sampler_name)
+            if None not in (sampler, algorithm):
+                refuse_other_loops(Algorithm(algorithm), sampler)
+            if None not in (sampler, synchronisation):
+                refuse_other_samplers(Synchronisation(synchronisation), sampler, Synchronisation.MULTIDIFFUSION)
 
         return told(check)
 
@@ -80,6 +84,7 @@ class PanoramaSampler(io.ComfyNode):
         return_with_leftover_noise,
         windows_per_batch,
         guidance=None,
+        synchronisation=Synchronisation.MULTIDIFFUSION,
     ) -> io.NodeOutput:
         check_widgets(
             cls,
@@ -93,13 +98,15 @@ class PanoramaSampler(io.ComfyNode):
             start_at_step=start_at_step,
             end_at_step=end_at_step,
             windows_per_batch=windows_per_batch,
+            synchronisation=synchronisation,
         )
+        check_windows(windows)
         check_latent(latent_image, model)
         canvas = _canvas(model, latent_image)
         positive, negative = conditioning("positive", positive), conditioning("negative", negative)
         if guidance is not None:
             check_guidance(guidance, model, windows, canvas)
-        schedule = _sigmas(model, steps, sampler_name, scheduler, denoise)
+        schedule = schedule_of(model, steps, sampler_name, scheduler, denoise)
         sigmas = _part(schedule, start_at_step, end_at_step, not return_with_leftover_noise)
         if len(sigmas) < 2:
             warn(
@@ -117,6 +124,7 @@ class PanoramaSampler(io.ComfyNode):
             first_step=start_at_step,
             total_steps=len(schedule) - 1,
             on_trace=traces.append,
+            synchronisation=Synchronisation(synchronisation),
         )
         sampler = make_sampler(plan)
         resolved = resolve_windows(plan.windows, model.model, canvas.shape).latent
@@ -219,6 +227,16 @@ def _inputs() -> list[io.Input]:
             advanced=True,
             tooltip="Windows in one model call; 0 takes what fits in memory. The picture depends on it by rounding.",
         ),
+        io.Combo.Input(
+            "synchronisation",
+            options=Synchronisation,
+            default=Synchronisation.MULTIDIFFUSION,
+            optional=True,
+            advanced=True,
+            tooltip="What is averaged where windows overlap: their noisy latents (multidiffusion), their clean "
+            "predictions (synctweedies, canonical_clean) or their noise. On windows all give the same panorama, but "
+            "for rounding, as long as nothing is guided. Others than multidiffusion need euler or ddim.",
+        ),
     ]
 
 
@@ -228,7 +246,7 @@ def _canvas(model, latent: dict) -> torch.Tensor:
     )
 
 
-def _sigmas(model, steps: int, sampler_name: str, scheduler: str, denoise: float) -> torch.Tensor:
+def schedule_of(model, steps: int, sampler_name: str, scheduler: str, denoise: float) -> torch.Tensor:
     """The host's noise levels for these widgets; the whole schedule of the run, before start and end."""
     return comfy.samplers.KSampler(
         model, steps=steps, device=model.load_device, sampler=sampler_name, scheduler=scheduler, denoise=denoise

@@ -4,6 +4,7 @@ import comfy.samplers
 from comfy_api.latest import io
 
 from .host.inputs import check_widgets
+from .host.run.layout import check_windows
 from .host.run.plan import Algorithm, Plan
 from .host.run.sampler import make_sampler
 from .sockets import CATEGORY, Guidance, Views
@@ -59,6 +60,7 @@ class SyncDiffusionSampler(io.ComfyNode):
 
     @classmethod
     def execute(cls, windows, algorithm, windows_per_batch, guidance=None, sampler=None) -> io.NodeOutput:
+        check_windows(windows)
         check_widgets(cls, algorithm=algorithm, windows_per_batch=windows_per_batch)
         inner = sampler if sampler is not None else comfy.samplers.sampler_object("euler")
         return io.NodeOutput(make_sampler(Plan(windows, guidance, inner, Algorithm(algorithm), windows_per_batch)))

@@ -178,6 +178,10 @@ class ImageViews:
         """The pictures of the views are meant to differ."""
         return True
 
+    def shown(self, canvas: Tensor) -> Tensor:
+        """The picture [N, C, H, W] of a canvas: the mean of its planes."""
+        return canvas if self.planes == 1 else canvas.mean(dim=-3)
+
     def resolve(self, canvas: Size | None, grid: CellGrid) -> Resolved:
         """The views for a model; see ``ViewSpec``."""
         unit = grid.cell_px * grid.patch

@@ -8,6 +8,8 @@ other side.
 from dataclasses import dataclass, replace
 from enum import Enum
 
+from torch import Tensor
+
 from ..blending import Blend
 from ..views.schedule import CellGrid, Resolved, Space, Still
 from .grids import Grid, moving_grid
@@ -55,6 +57,10 @@ class WindowLayout:
     def view_px(self) -> tuple[int, int]:
         """(height, width) of a window."""
         return self.window_height_px, self.window_width_px
+
+    def shown(self, canvas: Tensor) -> Tensor:
+        """What people are shown of a canvas: all of it."""
+        return canvas
 
     def tiled(self, canvas: tuple[int, int], cells: CellGrid) -> "Windows":
         """Windows at every stride of a canvas of (height, width) latent cells, whatever the grid of the layout.

@@ -52,8 +52,6 @@ class Windows:
             for top, left in self.origins
         )
 
-    visible = None  # all of a window is on the canvas
-
     @cached_property
     def index(self) -> Tensor:
         """Of each cell of each window its cell on the canvas, counted row by row: [V, h, w] long."""
@@ -69,6 +67,9 @@ class Windows:
         """Number of the middle window of the middle row: the official ``len // 2`` where there is one row."""
         columns = len({left for _, left in self.origins})
         return len(self) // columns // 2 * columns + columns // 2
+
+    def visible(self) -> None:
+        """All of a window is on the canvas."""
 
     def apart(self, turn: int) -> tuple[int, ...]:
         """Numbers of windows that do not overlap, others at each turn: see ``subsets.apart``."""

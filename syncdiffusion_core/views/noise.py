@@ -5,6 +5,7 @@ its nearest cell on the canvas, so that views share what they see; where two cel
 cell sees nothing, it takes noise of its own. The noise of a view is white and of unit variance, whatever it sees.
 """
 
+import hashlib
 import struct
 
 import torch
@@ -13,9 +14,16 @@ from torch import Tensor
 from .relations import index
 from .view_set import ViewSet
 
+SEED_VALUES = 64
+"""Values of a canvas's noise, spread over it, that name the noise of its views' own cells."""
+
 
 def noise_of(views: ViewSet, noise: Tensor) -> Tensor:
-    """White noise of a canvas [N, C, …, *canvas] -> of its views [V*N, C, …, h, w]; without any where that is 0."""
+    """White noise of a canvas [N, C, …, *canvas], of unit variance -> of its views [V*N, C, …, h, w].
+
+    The same for the same canvas and the same view, whichever others are asked for with it. A sample whose noise is 0
+    all over has none in its views either.
+    """
     cells = index(views)
     if cells is None:
         cells = torch.full((len(views), *views.view), -1)
@@ -28,7 +36,7 @@ def noise_of(views: ViewSet, noise: Tensor) -> Tensor:
         gathered = gathered * sign.to(gathered).reshape(-1, *[1] * (gathered.ndim - 1))
     lone = shared < 0
     if bool(lone.any()):
-        own = torch.stack([_own(sample, (len(views), *lead, shared.shape[1])) for sample in noise], dim=1)
+        own = torch.stack([_own(sample, views.names, (*lead, shared.shape[1])) for sample in noise], dim=1)
         gathered = torch.where(lone.reshape(len(views), *[1] * (gathered.ndim - 2), -1), own, gathered)
     return gathered.reshape(len(views) * n, *lead, *views.view)
 
@@ -41,10 +49,12 @@ def _once(cells: Tensor) -> Tensor:
     return torch.where(again.gather(1, order.argsort(dim=1)), -1, cells)
 
 
-def _own(sample: Tensor, shape: tuple[int, ...]) -> Tensor:
-    """Noise of a sample beside that of its canvas: the same for the same canvas, and none for a canvas without."""
+def _own(sample: Tensor, names: tuple[int, ...], shape: tuple[int, ...]) -> Tensor:
+    """Noise of views beside that of the canvas [C, …, *canvas]: [V, *shape], by their names; 0 for a canvas of 0."""
     if not sample.any():
-        return sample.new_zeros(shape)
-    first = float(sample.flatten()[0])
-    generator = torch.Generator().manual_seed(int.from_bytes(struct.pack("<d", first), "little") % 2**63)
-    return torch.randn(shape, generator=generator).to(sample)
+        return sample.new_zeros(len(names), *shape)
+    # One value would not do: it may be masked, and half precision has few.
+    values = sample.flatten()[:: max(sample.numel() // SEED_VALUES, 1)].tolist()
+    seeds = [hashlib.sha256(struct.pack(f"<{len(values)}dq", *values, name)).digest()[:7] for name in names]
+    generators = [torch.Generator().manual_seed(int.from_bytes(seed, "little")) for seed in seeds]
+    return torch.stack([torch.randn(shape, generator=generator) for generator in generators]).to(sample)

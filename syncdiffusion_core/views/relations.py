@@ -1,7 +1,7 @@
 """How the views of a set stand to each other: derived from their maps, unless the set says it itself.
 
-A set may have any of these functions as a method or attribute of the same name: rectangles know better (and
-faster) which of them are apart, and which is in the middle.
+A set may have ``reference``, ``coverage``, ``index``, ``visible`` and ``apart`` as a member of the same name:
+rectangles know better (and faster) which of them are apart, and which is in the middle.
 """
 
 import torch
@@ -11,6 +11,9 @@ from .view_set import ViewSet
 
 LEAST = 0.05
 """Share of a view that another sees from which the two are neighbours."""
+
+PART = 1 << 20
+"""Cells of the canvas that are compared at once."""
 
 
 def reference(views: ViewSet) -> int:
@@ -36,25 +39,23 @@ def index(views: ViewSet) -> Tensor | None:
 
 def visible(views: ViewSet) -> Tensor | None:
     """Which cells of the views show the canvas: [V, 1, h, w] bool; None where all do."""
+    own = getattr(views, "visible", None)
+    if own is not None:
+        return own()
     cells = index(views)
-    if cells is not None:
-        seen = (cells >= 0)[:, None]
-    elif hasattr(views, "visible"):
-        return views.visible
-    else:
-        seen = views.project(torch.ones(1, 1, *views.canvas)).abs() > 0
+    seen = views.project(torch.ones(1, 1, *views.canvas)).abs() > 0 if cells is None else (cells >= 0)[:, None]
     return None if bool(seen.all()) else seen
 
 
 def overlap(views: ViewSet) -> Tensor:
     """Share of what view i sees of the canvas that view j sees too: [V, V] float32."""
     seen = _seen(views)
-    return seen @ seen.T / seen.sum(dim=1, keepdim=True).clamp(min=1)
+    return _shared(seen, seen) / seen.sum(dim=1, keepdim=True).clamp(min=1)
 
 
 def overlap_with(view: ViewSet, views: ViewSet) -> Tensor:
     """Cells of the canvas that one view sees and each of others sees too: [V] float32."""
-    return _seen(views) @ _seen(view)[0]
+    return _shared(_seen(views), _seen(view)[:1])[:, 0]
 
 
 def neighbours(views: ViewSet, view: int, least: float = LEAST) -> dict[int, float]:
@@ -80,7 +81,13 @@ def apart(views: ViewSet, turn: int) -> tuple[int, ...]:
 
 
 def _seen(views: ViewSet) -> Tensor:
-    """Which cells of the canvas each view sees: [V, cells] float32, 1 or 0."""
+    """Which cells of the canvas each view sees: [V, cells] bool."""
     one = torch.ones(1, 1, *views.view)
-    weights = [views.subset([view]).unproject(one).weight.flatten() for view in range(len(views))]
-    return (torch.stack(weights) > 0).float()
+    return torch.stack([views.subset([view]).unproject(one).weight.flatten() > 0 for view in range(len(views))])
+
+
+def _shared(seen: Tensor, other: Tensor) -> Tensor:
+    """Cells that both see, of each with each: [V, W] float32. In parts: textures have millions of cells."""
+    parts = zip(seen.split(PART, dim=1), other.split(PART, dim=1), strict=True)
+    counts = [mine.float() @ theirs.float().T for mine, theirs in parts]
+    return torch.stack(counts).sum(dim=0)

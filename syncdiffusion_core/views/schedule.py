@@ -4,6 +4,8 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import NamedTuple, Protocol
 
+from torch import Tensor
+
 from .view_set import ViewSet
 
 
@@ -90,6 +92,10 @@ class ViewSpec(Protocol):
     @property
     def distinct(self) -> bool:
         """Whether the pictures of the views are meant to differ: then guidance towards one scene is refused."""
+        ...
+
+    def shown(self, canvas: Tensor) -> Tensor:
+        """What people are shown of a canvas [N, C, *canvas]: [N, C, H, W]."""
         ...
 
     def resolve(self, canvas: tuple[int, int] | None, cells: CellGrid) -> Resolved:

@@ -14,8 +14,8 @@ from torch import Tensor
 class _Turns(NamedTuple):
     """Sums of one view onto the canvas: each turn writes every cell at most once."""
 
-    cells: list[Tensor]  # long, of the canvas
-    rows: list[Tensor]  # long, of the view
+    cells: list[Tensor]  # int32, of the canvas
+    rows: list[Tensor]  # int32, of the view
     shares: list[Tensor]  # interpolation weight times weight of the row, > 0
 
 
@@ -38,7 +38,7 @@ class SparseView:
     def seen(self, canvas: Tensor) -> Tensor:
         """P: canvas [N, C, …, cells] -> view [N, C, …, h*w]."""
         if canvas.device not in self._here:
-            taps, shares = self._taps.clamp(min=0), self._shares * self.sign.to(self._shares)
+            taps, shares = self._taps.clamp(min=0).int(), self._shares * self.sign.to(self._shares)
             self._here[canvas.device] = taps.to(canvas.device), shares.to(canvas.device)
         taps, shares = self._here[canvas.device]
         dtype = torch.promote_types(canvas.dtype, torch.float32)
@@ -53,7 +53,7 @@ class SparseView:
             self._turns[view.device] = _Turns(*([part.to(view.device) for part in parts] for parts in self._sorted))
         sign = float(self.sign)
         for cells, rows, shares in zip(*self._turns[view.device], strict=True):
-            share = shares.to(total)
+            share, cells = shares.to(total), cells.long()
             total[..., cells] += view.index_select(-1, rows).to(total) * (sign * share)
             weight[..., cells] += share
 
@@ -68,5 +68,5 @@ class SparseView:
         turn, late = turn.sort(stable=True)
         ends = torch.searchsorted(turn, torch.arange(1, int(turn[-1]) + 1 if len(turn) else 1, device=turn.device))
         rows = order[late]
-        parts = (cells[late], row[rows], shares[tap[rows], row[rows]])
+        parts = (cells[late].int(), row[rows].int(), shares[tap[rows], row[rows]])
         return _Turns(*(list(part.tensor_split(ends.cpu())) for part in parts))

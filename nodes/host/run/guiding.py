@@ -22,16 +22,15 @@ from ..gradient.decoder import HostDecoder, make_decoder, pixel_space_vae, say_l
 from ..gradient.perceptual import HostDistance
 from ..progress import say
 from .kept import free_cells
-from .layout import tiled_windows
 from .memory import load_together, window_batches
 from .plan import Algorithm
 from .process import percent_of_sigma
-from .resolved import Run
+from .resolved import RunBase
 from .settings import GuidanceSettings, HostGuidance, missing_backward, refusal, say_forward_only
 
 
-def make_guidance(run: Run, x: Tensor) -> HostGuidance | None:
-    """The run's guidance over its canvas x [N, C, …, H, W]; None where it has none, or it could move nothing."""
+def make_guidance(run: RunBase) -> HostGuidance | None:
+    """The run's guidance; None where it has none, or it could move nothing."""
     settings = run.plan.guidance
     weights = _weights(run)
     if settings is None or not any(weights) or _is_alone(run, settings):
@@ -45,7 +44,7 @@ def make_guidance(run: Run, x: Tensor) -> HostGuidance | None:
     loss = PerceptualLoss(
         decode=decoder,
         distance=Resized(HostDistance(settings.perceptual), savings.shrink),
-        target=_fitted(run, settings.target, x, decoder),
+        target=_fitted(run, settings.target, decoder),
         batches=window_batches(run.memory.decoded, forget=run.forget),
         loss_scale=LossScale() if decoder.dtype == torch.float16 else None,
     )
@@ -59,9 +58,9 @@ def make_guidance(run: Run, x: Tensor) -> HostGuidance | None:
     return HostGuidance(guidance, partial(_report, run.plan.on_trace))
 
 
-def _is_alone(run: Run, settings: GuidanceSettings) -> bool:
+def _is_alone(run: RunBase, settings: GuidanceSettings) -> bool:
     """Whether there is one window, and nothing else that it could be pulled towards; says so."""
-    alone = len(run.windows) == 1 and not isinstance(settings.target, Picture)
+    alone = len(run.views) == 1 and not isinstance(settings.target, Picture)
     if alone:
         run.warn(
             "guidance: it is left out, because one window would be its own anchor; a reference image can be the anchor "
@@ -70,7 +69,7 @@ def _is_alone(run: Run, settings: GuidanceSettings) -> bool:
     return alone
 
 
-def _weights(run: Run) -> list[float]:
+def _weights(run: RunBase) -> list[float]:
     """The weight of each step; says so when a guidance with weight finds no step to guide."""
     settings = run.plan.guidance
     if settings is None:
@@ -89,11 +88,11 @@ def _weights(run: Run) -> list[float]:
     return weights
 
 
-def _where(run: Run, mask: Tensor | None) -> Tensor | None:
+def _where(run: RunBase, mask: Tensor | None) -> Tensor | None:
     """How much of its move each cell of the canvas takes, [N or 1, H, W]; None for all of it everywhere."""
     if mask is None and run.denoise_mask is None:
         return None
-    device, canvas = run.sigma_tensor.device, run.windows.canvas
+    device, canvas = run.sigma_tensor.device, run.views.canvas
     where = torch.ones(1, *canvas, device=device)
     if mask is not None:
         where = comfy.utils.reshape_mask(mask, (mask.shape[0], 1, *canvas))[:, 0].to(where)
@@ -104,7 +103,7 @@ def _where(run: Run, mask: Tensor | None) -> Tensor | None:
     return where
 
 
-def _pullback(run: Run, settings: GuidanceSettings) -> Pullback:
+def _pullback(run: RunBase, settings: GuidanceSettings) -> Pullback:
     """That of the gradient asked for, or the forward-only one where the model has no backward; says so."""
     gradient = settings.gradient
     reason = missing_backward(run.patcher) if gradient is Gradient.THROUGH_MODEL else None
@@ -115,14 +114,14 @@ def _pullback(run: Run, settings: GuidanceSettings) -> Pullback:
     return make_pullback(gradient, settings.spectrum, settings.spectrum_source, known)
 
 
-def _fitted(run: Run, target: Target, x: Tensor, decoder: HostDecoder) -> Target:
+def _fitted(run: RunBase, target: Target, decoder: HostDecoder) -> Target:
     """The target on this canvas: a picture of the size of a decoded window, the place of a window by index."""
-    layout = run.plan.windows
     if isinstance(target, ReferenceView):
-        return target.on(tiled_windows(layout, run.inner_model, x.shape))
+        return target.on(run.counted)
     if not isinstance(target, Picture):
         return target
-    size = decoder.picture_size(layout.window_width_px, layout.window_height_px)
+    height, width = run.plan.view_px
+    size = decoder.picture_size(width, height)
     return Picture(comfy.utils.common_upscale(target.image, *size, "bicubic", "center").clamp(0, 1))
 
 

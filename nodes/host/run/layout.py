@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from ....syncdiffusion_core.canvases.remarks import refuse_open_wrap, remarks
 from ....syncdiffusion_core.canvases.window_layout import WindowLayout
 from ....syncdiffusion_core.canvases.windows import Windows
-from ....syncdiffusion_core.views.schedule import CellGrid, Resolved
+from ....syncdiffusion_core.views.schedule import CellGrid, Resolved, ViewSpec
 from ..conditioning.positions import make_places, refuse_positions
 from ..conditioning.slicing import Slicer
 
@@ -30,6 +30,21 @@ def resolve_windows(layout: WindowLayout, inner_model: object, size: Sequence[in
     """The layout over a canvas of this model's latents of a size (…, height, width)."""
     refuse_positions(layout, inner_model)
     return layout.resolve((size[-2], size[-1]), cells_of(inner_model))
+
+
+def check_windows(spec: ViewSpec) -> None:
+    """Raise ValueError for views that are no windows of a canvas of latents."""
+    if not isinstance(spec, WindowLayout):
+        raise ValueError("windows: these are no windows of a panorama; connect a Window Tiler, or use View Sampler")
+
+
+def check_views(spec: ViewSpec) -> None:
+    """Raise ValueError for windows, which have no canvas of their own."""
+    if isinstance(spec, WindowLayout):
+        raise ValueError(
+            "views: windows have no canvas of their own; connect them to SyncDiffusion Panorama Sampler or Apply "
+            "Windows, or connect Image Views here"
+        )
 
 
 def tiled_windows(layout: WindowLayout, inner_model: object, size: Sequence[int]) -> Windows:

@@ -11,6 +11,7 @@ from torch import Tensor
 from ....syncdiffusion_core.canvases.grids import Grid
 from ....syncdiffusion_core.canvases.window_layout import WindowLayout
 from ....syncdiffusion_core.guidance.trace import GuidanceTrace
+from ....syncdiffusion_core.strategies import STRATEGIES, Synchronisation
 from .memory import AUTOMATIC
 from .savings import PRESETS, Preset
 from .settings import GuidanceSettings
@@ -50,7 +51,7 @@ class Plan:
     """One run as the nodes describe it.
 
     windows_per_batch: 0 for what fits. first_step, total_steps: where the run's sigmas stand in their schedule,
-    for weights by step index. on_trace: called after each guided step.
+    for weights by step index. on_trace: called after each guided step. synchronisation: what windows agree on.
     """
 
     layout: WindowLayout
@@ -61,11 +62,17 @@ class Plan:
     first_step: int = 0
     total_steps: int | None = None
     on_trace: Callable[[GuidanceTrace], None] | None = None
+    synchronisation: Synchronisation = Synchronisation.MULTIDIFFUSION
 
     @property
     def windows(self) -> WindowLayout:
         """The layout under the guidance's savings."""
         return self.layout if self.guidance is None else self.guidance.savings.on(self.layout)
+
+    @property
+    def view_px(self) -> tuple[int, int]:
+        """(height, width) of what the model is shown."""
+        return self.layout.view_px
 
 
 def refuse_unmovable(plan: Plan) -> None:
@@ -83,6 +90,8 @@ def refuse_unmovable(plan: Plan) -> None:
             "ddim, dpmpp_2m, ipndm, deis, res_multistep or an ancestral sampler, or set the guidance weight to 0"
         )
     refuse_other_loops(plan.algorithm, plan.inner)
+    refuse_other_samplers(plan.synchronisation, plan.inner, Synchronisation.MULTIDIFFUSION)
+    _refuse_other_synchronisation(plan)
     if plan.algorithm is Algorithm.REFERENCE and guided and plan.guidance.savings != PRESETS[Preset.REFERENCE]:
         raise ValueError(
             f"guidance: '{plan.algorithm.value}' is the paper's to the letter and leaves nothing out; choose the "
@@ -107,6 +116,35 @@ def refuse_other_loops(algorithm: Algorithm, inner: comfy.samplers.KSAMPLER) -> 
         raise ValueError(
             f"sampler: '{algorithm.value}' is defined for euler and ddim only; choose one of them or "
             f"the algorithm '{Algorithm.HOST_SAMPLER.value}'"
+        )
+
+
+def refuse_other_samplers(
+    synchronisation: Synchronisation, inner: comfy.samplers.KSAMPLER, any_rule: Synchronisation
+) -> None:
+    """Raise ValueError for a strategy under another sampler's rule than its loop's; any_rule: the one that may."""
+    if synchronisation is not any_rule and not is_euler(inner):
+        raise ValueError(
+            f"synchronisation: '{synchronisation.value}' is defined for euler and ddim only; choose one of them, or "
+            f"'{any_rule.value}', which goes with every sampler"
+        )
+
+
+def _refuse_other_synchronisation(plan: Plan) -> None:
+    name = plan.synchronisation.value
+    if plan.synchronisation is Synchronisation.MULTIDIFFUSION:
+        return
+    if plan.algorithm is not Algorithm.AUTOMATIC:
+        raise ValueError(
+            f"synchronisation: the algorithm '{plan.algorithm.value}' has its own and not '{name}'; choose the "
+            f"algorithm '{Algorithm.AUTOMATIC.value}'"
+        )
+    moves = plan.windows.grid in (Grid.ROLLED, Grid.ALTERNATING)
+    if moves and not STRATEGIES[plan.synchronisation].on_canvas:
+        raise ValueError(
+            f"synchronisation: '{name}' keeps the windows as its state, and those of the grid "
+            f"'{plan.windows.grid.value}' stand elsewhere at every step; choose the grid '{Grid.TILED.value}', or "
+            f"'{Synchronisation.MULTIDIFFUSION.value}'"
         )
 
 

@@ -11,6 +11,7 @@ from ....syncdiffusion_core.denoiser import Rows
 from ....syncdiffusion_core.extrapolation import Outpainted, extrapolate, visiting_order
 from ....syncdiffusion_core.moment import Moment
 from ....syncdiffusion_core.sampling import Method, sample
+from ....syncdiffusion_core.strategies import STRATEGIES, Synchronisation
 from ....syncdiffusion_core.views.view_set import aggregate
 from .guiding import make_guidance
 from .kept import free_cells
@@ -30,9 +31,9 @@ def make_sampler(plan: Plan) -> comfy.samplers.KSAMPLER:
 
     def sample_synchronised(model, x, sigmas, extra_args=None, callback=None, disable=None):
         run = Run(plan, model, x, sigmas, extra_args or {})
-        guidance = None if plan.algorithm is Algorithm.SEQUENTIAL else make_guidance(run, x)
+        guidance = None if plan.algorithm is Algorithm.SEQUENTIAL else make_guidance(run)
         previews = Previews(callback)
-        with shown_windows(run.guider, run.windows):
+        with shown_windows(run.guider, run.views):
             result = _sampled(run, guidance, x, previews, disable)
         check_result(result, x)
         previews.finish()
@@ -48,8 +49,8 @@ def _sampled(run: Run, guidance: HostGuidance | None, x: Tensor, callback: Calla
     """The canvas at the last sigma."""
     if run.plan.algorithm is Algorithm.SEQUENTIAL:
         return _sequential(run, x, Told(callback))
-    if guidance is not None and _is_ours(run.plan):
-        return _reference(run, guidance, x, Told(callback))
+    if run.plan.synchronisation is not Synchronisation.MULTIDIFFUSION or (guidance is not None and _is_ours(run.plan)):
+        return _synchronised(run, guidance, x, Told(callback))
     return _by_host(run, guidance, x, callback, disable)
 
 
@@ -77,12 +78,17 @@ def _by_host(run: Run, guidance: HostGuidance | None, x: Tensor, callback: Calla
     )
 
 
-def _reference(run: Run, guidance: HostGuidance, x: Tensor, callback: Callable) -> Tensor:
-    def on_step(moment: Moment, x0: Tensor, canvas: Tensor) -> None:
+def _synchronised(run: Run, guidance: HostGuidance | None, x: Tensor, callback: Callable) -> Tensor:
+    """The core's loop. Windows gather their noise from the canvas's, one cell from one: x may hold a picture too."""
+
+    def on_step(moment: Moment, x0: Tensor, state: Tensor) -> None:
+        canvas = state if strategy.on_canvas else aggregate(moment.views, state)
         _tell(callback, moment.step, moment.sigma, aggregate(moment.views, x0), canvas)
 
-    method = Method(guidance=guidance, batches=run.batches, on_step=on_step)
-    return sample(run.denoiser(), run.process, run.schedule, x, run.sigmas, method).canvas
+    strategy = STRATEGIES[run.plan.synchronisation]
+    method = Method(run.plan.synchronisation, guidance=guidance, batches=run.batches, on_step=on_step)
+    state = strategy.start(run.schedule.at(0), x)
+    return sample(run.denoiser(), run.process, run.schedule, state, run.sigmas, method).canvas
 
 
 def _sequential(run: Run, x: Tensor, callback: Callable) -> Tensor:
@@ -91,7 +97,7 @@ def _sequential(run: Run, x: Tensor, callback: Callable) -> Tensor:
     if run.denoise_mask is not None:
         known = ~free_cells(run.denoise_mask)
     known = known[(slice(None), *[None] * (x.ndim - 3))]  # [N, 1, …, H, W]
-    order = visiting_order(run.windows, known)
+    order = visiting_order(run.views, known)
 
     def on_step(done: int, sigma: float, x0: Tensor, canvas: Tensor) -> None:
         # The host's bar counts the steps of one pass over the canvas.
@@ -102,7 +108,7 @@ def _sequential(run: Run, x: Tensor, callback: Callable) -> Tensor:
 
     run_denoiser = run.denoiser()
     given = Outpainted(x, known, run.host_model.latent_image, run.host_model.noise)
-    return extrapolate(denoiser, run.process, run.windows.subset(order), given, run.sigmas, on_step)
+    return extrapolate(denoiser, run.process, run.views.subset(order), given, run.sigmas, on_step)
 
 
 def _tell(callback: Callable, step: int, sigma: float, x0: Tensor, canvas: Tensor) -> None:

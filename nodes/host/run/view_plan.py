@@ -1,0 +1,62 @@
+"""A run over views of any canvas, as the nodes describe it, and what cannot run."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import comfy.samplers
+from torch import Tensor
+
+from ....syncdiffusion_core.guidance.trace import GuidanceTrace
+from ....syncdiffusion_core.sampling import Sampled
+from ....syncdiffusion_core.strategies import Synchronisation
+from ....syncdiffusion_core.views.schedule import Resolved, Space, ViewSpec
+from .memory import AUTOMATIC
+from .plan import KEEPS_NO_MOVE, Algorithm, refuse_other_samplers
+from .settings import GuidanceSettings
+from .wrapped import names_in
+
+
+@dataclass(frozen=True)
+class ViewPlan:
+    """spec, resolved: the views, as given and on this model. space: in what they agree; vae: of pictures.
+
+    noise: of the canvas, [N, C, *canvas] of unit variance. windows_per_batch: views in a model call, 0 for what fits.
+    on_end: given what was made, and whether its canvas is of latents. on_trace: called after each guided step.
+    """
+
+    spec: ViewSpec
+    resolved: Resolved
+    inner: comfy.samplers.KSAMPLER
+    noise: Tensor
+    synchronisation: Synchronisation = Synchronisation.SYNCTWEEDIES
+    space: Space = Space.LATENT
+    vae: object | None = None
+    guidance: GuidanceSettings | None = None
+    windows_per_batch: int = AUTOMATIC
+    on_end: Callable[[Sampled, bool], None] | None = None
+    on_trace: Callable[[GuidanceTrace], None] | None = None
+    algorithm: Algorithm = Algorithm.AUTOMATIC
+    first_step: int = 0
+    total_steps: int | None = None
+
+    @property
+    def view_px(self) -> tuple[int, int]:
+        """(height, width) of what the model is shown."""
+        return self.spec.view_px
+
+
+def refuse_views(plan: ViewPlan) -> None:
+    """Raise ValueError for a plan that cannot run."""
+    guided = plan.guidance is not None and plan.guidance.schedule.weight > 0
+    if guided and plan.spec.distinct:
+        raise ValueError(
+            "guidance: it draws views towards one picture, and those of an ambiguous image are meant to differ; "
+            "disconnect guidance, or set its weight to 0"
+        )
+    refuse_other_samplers(plan.synchronisation, plan.inner, Synchronisation.SYNCTWEEDIES)
+    name = next((KEEPS_NO_MOVE[name] for name in names_in(plan.inner) if name in KEEPS_NO_MOVE), None)
+    if name is not None and guided:
+        raise ValueError(
+            f"sampler: {name} does not carry a move of its state on, so guidance would be lost under it; choose euler "
+            "or dpmpp_2m, or set the guidance weight to 0"
+        )

@@ -1,0 +1,55 @@
+"""Synchronise Views: SyncTweedies under any stock sampler."""
+
+from comfy_api.latest import io
+
+from ..syncdiffusion_core.views.schedule import Space
+from .host.inputs import check_widgets
+from .host.run.layout import check_views
+from .host.run.synchronised import synchronise_views
+from .sockets import CATEGORY, Views
+
+OF_VIEWS = "as the views say"
+
+
+class SynchroniseViews(io.ComfyNode):
+    """MODEL and VIEWS -> MODEL."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="SyncDiffusionSynchroniseViews",
+            display_name="Synchronise Views",
+            category=CATEGORY,
+            description=(
+                "Lets a model denoise a batch of views into one canvas, under any sampler of ComfyUI: after every "
+                "prediction the views are made to agree (SyncTweedies). Give the sampler an empty latent with as many "
+                "images as there are views. For guidance, other strategies and the canvas itself, use View Sampler."
+            ),
+            search_aliases=["synctweedies", "visual anagrams", "optical illusion", "multi-view", "model patch"],
+            inputs=[
+                io.Model.Input("model", tooltip="The model to give views; the one connected stays as it is."),
+                Views.Input("views", tooltip="From Image Views, or another node that makes views."),
+                io.Vae.Input(
+                    "vae",
+                    optional=True,
+                    tooltip="Needed where views agree in pictures: each is decoded and encoded at every step. Models "
+                    "that paint pixels need none.",
+                ),
+                io.Combo.Input(
+                    "agree_in",
+                    options=[OF_VIEWS, *Space],
+                    default=OF_VIEWS,
+                    advanced=True,
+                    tooltip="pictures: exact for any view, at the price of the VAE at every step. latents: cheap, and "
+                    "right where views only move cells of a model that paints pixels.",
+                ),
+            ],
+            outputs=[io.Model.Output(display_name="model", tooltip="For a sampler, with a batch of views.")],
+        )
+
+    @classmethod
+    def execute(cls, model, views, agree_in, vae=None) -> io.NodeOutput:
+        check_widgets(cls, agree_in=agree_in)
+        check_views(views)
+        space = views.space if agree_in == OF_VIEWS else Space(agree_in)
+        return io.NodeOutput(synchronise_views(model, views, vae, space))

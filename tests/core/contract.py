@@ -1,0 +1,79 @@
+"""Canvases that keep the contract of views, one line each; ``test_contract`` asks every one of them the same.
+
+A new canvas: a line in CANVASES with its name, a factory of its ``ViewSchedule``, and what it does not claim.
+"""
+
+import math
+from collections.abc import Callable
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from canvases.cube import cube_views
+from torch import Tensor
+
+from syncdiffusion_core.blending import Blend
+from syncdiffusion_core.canvases.grids import Grid
+from syncdiffusion_core.canvases.images import ImageLook, ImageMap, ImageViews
+from syncdiffusion_core.canvases.window_layout import WindowLayout
+from syncdiffusion_core.canvases.windows import full_canvas
+from syncdiffusion_core.views.schedule import CellGrid, Still, ViewSchedule
+from syncdiffusion_core.views.tables import LinearViews
+
+
+class Canvas(NamedTuple):
+    """make: the views, made afresh at every call. What they claim: adjoint, that every weight is 1 and unproject the
+    adjoint of project; covers, that every step sees every cell; moves, that steps see different views."""
+
+    make: Callable[[], ViewSchedule]
+    adjoint: bool = True
+    covers: bool = True
+    moves: bool = False
+
+
+def windows(canvas: tuple[int, int], window: tuple[int, int], stride: tuple[int, int], **other) -> ViewSchedule:
+    """Windows in cells, (height, width). other: of the layout."""
+    return WindowLayout(window[1], window[0], stride[1], stride[0], **other).resolve(canvas, CellGrid(1)).latent
+
+
+def image(*kinds: ImageMap | ImageLook, planes: int = 1, size: int = 16) -> ViewSchedule:
+    """Identity and other maps of a square picture of so many cells, a latent of cells of 8 pixels."""
+    looks = [kind if isinstance(kind, ImageLook) else ImageLook(kind, picture=GRADIENT) for kind in kinds]
+    spec = ImageViews((8 * size, 8 * size), (ImageLook(), *looks), planes)
+    return spec.resolve(None, CellGrid(8)).latent
+
+
+def cube(*degrees: tuple[float, float]) -> ViewSchedule:
+    """Views of 100 degrees with 24 cells a side, of a cube of 8 a side: each cell is seen several times by a view."""
+    cameras = [(math.radians(azimuth), math.radians(elevation)) for azimuth, elevation in degrees]
+    return Still(cube_views(8, 24, cameras, math.radians(100)))
+
+
+def _halved(canvas: Tensor, number: int) -> Tensor:
+    """Half as fine, upright and upside down."""
+    return F.avg_pool2d(canvas if number == 0 else canvas.flip(-2), 2)
+
+
+GRADIENT = torch.linspace(0, 1, 40 * 30).view(1, 40, 30).sin()
+RING = [(azimuth, 0.0) for azimuth in range(0, 360, 90)]
+
+CANVASES = {
+    "windows": Canvas(lambda: windows((16, 40), (16, 16), (16, 8))),
+    "windows that reach the edge": Canvas(lambda: windows((17, 29), (8, 12), (5, 7))),
+    "windows around": Canvas(lambda: windows((16, 40), (16, 16), (16, 6), wrap_x=True)),
+    "windows around both ways": Canvas(lambda: windows((20, 24), (12, 16), (8, 10), wrap_x=True, wrap_y=True)),
+    "feathered windows": Canvas(lambda: windows((24, 24), (16, 16), (8, 8), blend=Blend.FEATHERED), adjoint=False),
+    "rolled windows": Canvas(lambda: windows((16, 40), (16, 16), (16, 8), wrap_x=True, grid=Grid.ROLLED), moves=True),
+    "alternating windows": Canvas(lambda: windows((16, 40), (16, 16), (16, 8), grid=Grid.ALTERNATING), moves=True),
+    "one window": Canvas(lambda: Still(full_canvas((12, 20)))),
+    **{kind.value: Canvas(lambda kind=kind: image(kind)) for kind in ImageMap},
+    "a quarter turn of the inner circle": Canvas(lambda: image(ImageLook(ImageMap.INNER_CIRCLE, angle_deg=90))),
+    "moved and negated and turned by 45": Canvas(
+        lambda: image(ImageMap.NEGATE, ImageMap.ROTATE_90, ImageMap.INNER_CIRCLE)
+    ),
+    "n to one": Canvas(lambda: image(ImageMap.ROTATE_90, planes=10)),
+    "n to n": Canvas(lambda: image(ImageMap.INNER_CIRCLE, planes=3)),
+    "a function": Canvas(lambda: Still(LinearViews(_halved, (16, 16), (8, 8), 2))),
+    "cube": Canvas(lambda: cube(*RING, (0, 90), (0, -90)), adjoint=False),
+    "a ring of a cube": Canvas(lambda: cube(*RING), adjoint=False, covers=False),
+}
