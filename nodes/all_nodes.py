@@ -8,6 +8,7 @@ from .compare import ComparePanoramas
 from .decode import PanoramaDecode
 from .demo_model import LoadDemoModel
 from .guidance import PerceptualSyncGuidance
+from .image_views import ImageViews
 from .merge_attention import MergeWindowAttention
 from .panorama_sampler import PanoramaSampler
 from .perceptual_loader import LoadPerceptualModel
@@ -17,13 +18,18 @@ from .savings import GuidanceSavings
 from .spectrum import LatentSpectrum
 from .synchronise_views import SynchroniseViews
 from .tiler import WindowTiler
+from .view_prompts import ViewPrompts
 from .view_sampler import ViewSampler
+from .view_transition import ViewTransition
 from .window_prompts import WindowPrompts
 
 NODES: list[type[io.ComfyNode]] = [
     WindowTiler,
     WindowPrompts,
     RegionPrompts,
+    ImageViews,
+    ViewPrompts,
+    ViewTransition,
     PerceptualSyncGuidance,
     GuidanceSavings,
     PanoramaSampler,

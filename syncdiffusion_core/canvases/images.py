@@ -101,12 +101,13 @@ class ImageLook:
         """
         if self.kind in TURNED:
             return _whole(*turned_disc(size, math.radians(self.angle_deg), self.much))
-        self._check(cells)
+        self.check(cells)
         numbers = torch.arange(size[0] * size[1]).view(size)
         index = _MOVES[self.kind](numbers, self, cells)[None]
         return index, torch.ones(index.shape)
 
-    def _check(self, cells: Size) -> None:
+    def check(self, cells: Size) -> None:
+        """Raise ValueError for a picture of so many latent cells that the map cannot divide."""
         height, width = cells
         if self.kind in SQUARE and height != width:
             raise ValueError(f"'{self.kind.value}' needs a square picture, got {height}x{width} cells; make it square")
@@ -129,15 +130,22 @@ _MOVES: Mapping[ImageMap, Move] = {
     ImageMap.ROTATE_180: lambda picture, look, cells: quarter_turns(picture, 2),
     ImageMap.ROTATE_270: lambda picture, look, cells: quarter_turns(picture, 3),
     ImageMap.SKEW: lambda picture, look, cells: skewed(picture, look.much),
-    ImageMap.PATCHES: lambda picture, look, cells: blocks_in_order(
-        picture, random_order(int(look.much), int(look.much), look.seed)
-    ),
-    ImageMap.PIXELS: lambda picture, look, cells: blocks_in_order(picture, random_order(*cells, look.seed)),
+    ImageMap.PATCHES: lambda picture, look, cells: blocks_in_order(picture, block_order(look, cells)),
+    ImageMap.PIXELS: lambda picture, look, cells: blocks_in_order(picture, block_order(look, cells)),
     ImageMap.JIGSAW: lambda picture, look, cells: jigsaw(picture, int(look.much), look.seed),
-    ImageMap.FROM_PICTURE: lambda picture, look, cells: blocks_in_order(
-        picture, order_of_brightness(_given(look), *cells)
-    ),
+    ImageMap.FROM_PICTURE: lambda picture, look, cells: blocks_in_order(picture, block_order(look, cells)),
 }
+
+BLOCKS = (ImageMap.PATCHES, ImageMap.PIXELS, ImageMap.FROM_PICTURE)
+"""Maps that put blocks of the picture in another order."""
+
+
+def block_order(look: ImageLook, cells: Size) -> Tensor:
+    """The order in which one of BLOCKS puts them; see ``blocks_in_order``."""
+    if look.kind is ImageMap.FROM_PICTURE:
+        return order_of_brightness(_given(look), *cells)
+    count = int(look.much)
+    return random_order(*(cells if look.kind is ImageMap.PIXELS else (count, count)), look.seed)
 
 
 @dataclass(frozen=True)
@@ -208,6 +216,12 @@ def image_views(maps: tuple[ImageLook, ...], size: Size, cells: Size, planes: in
     return ResampledViews(
         torch.cat(layers, dim=1), weights.repeat(1, planes, 1, 1) / planes, (planes, *size), sign=sign
     )
+
+
+def seen(look: ImageLook, picture: Tensor, cells: Size) -> Tensor:
+    """What a view shows of a picture [N, C, H, W] of values in [0, 1]: of the same shape. cells: see ``ImageLook``."""
+    view = image_views((look,), (picture.shape[-2], picture.shape[-1]), cells).project(picture)
+    return 1 + view if look.sign < 0 else view
 
 
 def _whole(taps: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:

@@ -8,6 +8,8 @@ pieces along a side, at every second of these places).
 Convention: sides are counted clockwise from the top; turns are clockwise; pieces are counted by rows.
 """
 
+from typing import NamedTuple
+
 import torch
 from torch import Tensor
 
@@ -18,6 +20,25 @@ REACH, RADIUS = 0.1, 0.15
 """A tab is a disc: its middle this far outside its piece, and its radius, in sides of a piece. Wider than its neck."""
 
 
+class Puzzle(NamedTuple):
+    """A puzzle put together in another way. Pieces and places are counted by rows.
+
+    place [H, H] long: the place of the piece that each cell of the view belongs to. piece_at [places] long: which piece
+    came there. turns_at [places] long: by how many quarter turns.
+    """
+
+    place: Tensor
+    piece_at: Tensor
+    turns_at: Tensor
+
+
+def puzzle(length: int, pieces: int, seed: int) -> Puzzle:
+    """Of a picture that many cells long, of so many pieces along a side; see ``jigsaw``."""
+    sides = [_sides(row, column, pieces) for row in range(pieces) for column in range(pieces)]
+    piece_at, turns_at = _other_way(sides, seed)
+    return Puzzle(_owners(sides, pieces, length // pieces), piece_at, turns_at)
+
+
 def jigsaw(picture: Tensor, pieces: int, seed: int) -> Tensor:
     """The puzzle put together in another way: [H, H] -> [H, H], a permutation of cells.
 
@@ -25,9 +46,7 @@ def jigsaw(picture: Tensor, pieces: int, seed: int) -> Tensor:
     with pieces of four cells two by one, with three one, and smaller pieces are plain squares.
     """
     side = len(picture) // pieces
-    sides = [_sides(row, column, pieces) for row in range(pieces) for column in range(pieces)]
-    piece_at, turns_at = _other_way(sides, seed)
-    place = _owners(sides, pieces, side)  # [H, H]: of each cell of the view
+    place, piece_at, turns_at = puzzle(len(picture), pieces, seed)
     y, x = torch.meshgrid(torch.arange(len(picture)), torch.arange(len(picture)), indexing="ij")
     down, right = 2 * y - _middle(place // pieces, side), 2 * x - _middle(place % pieces, side)  # in half cells
     cos, sin = torch.tensor([1, 0, -1, 0])[turns_at[place]], torch.tensor([0, 1, 0, -1])[turns_at[place]]

@@ -18,15 +18,19 @@ def quarter_turns(picture: Tensor, turns: int) -> Tensor:
 
 
 def skewed(picture: Tensor, slope: float) -> Tensor:
-    """Columns of [H, W] moved down, each by slope times its distance from the left edge, and around the bottom.
+    """Columns of [H, W] moved down, each by slope times its distance from the left edge, and around the bottom."""
+    height, width = picture.shape
+    rows = (torch.arange(height)[:, None] - columns_down(width, slope)) % height
+    return picture.gather(0, rows)
+
+
+def columns_down(width: int, slope: float) -> Tensor:
+    """By how many cells a skew moves each column down: [W] long.
 
     The distance is that of the column's middle, the nearest whole number of cells counts, and of two as near the less:
     columns of pixels move as those of latents do, to within half a cell and the slope.
     """
-    height, width = picture.shape
-    down = (slope * (torch.arange(width, dtype=torch.float64) + 0.5) - 0.5).ceil().long()
-    rows = (torch.arange(height)[:, None] - down) % height
-    return picture.gather(0, rows)
+    return (slope * (torch.arange(width, dtype=torch.float64) + 0.5) - 0.5).ceil().long()
 
 
 def blocks_in_order(picture: Tensor, order: Tensor) -> Tensor:

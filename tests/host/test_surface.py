@@ -18,6 +18,7 @@ IDS = [
     "SyncDiffusionCoherence",
     "SyncDiffusionCompare",
     "SyncDiffusionGuidance",
+    "SyncDiffusionImageViews",
     "SyncDiffusionLatentSpectrum",
     "SyncDiffusionLoadDemoModel",
     "SyncDiffusionLoadPerceptualModel",
@@ -27,6 +28,8 @@ IDS = [
     "SyncDiffusionRegionPrompts",
     "SyncDiffusionSampler",
     "SyncDiffusionSavings",
+    "SyncDiffusionViewPrompts",
+    "SyncDiffusionViewTransition",
     "SyncDiffusionWindowPrompts",
     "SyncDiffusionWindowTiler",
 ]

@@ -1,0 +1,121 @@
+"""View Prompts: a prompt for each view, as conditioning that says to which view it belongs."""
+
+import re
+from typing import NamedTuple
+
+import node_helpers
+from comfy_api.latest import io
+
+from .host.conditioning.own_view import MARK
+from .host.inputs import check_connected, told
+from .sockets import CATEGORY
+
+MOST_VIEWS = 9999
+HEAD = re.compile(r"(?:all\s+views|views?\s+(?P<numbers>\d[\d\s,-]*))\s*:(?:\s+(?P<text>.*))?", re.IGNORECASE)
+"""Of a line that names its views; whatever else has a colon is a prompt, 'view 16:9' too."""
+
+
+class ViewPrompts(io.ComfyNode):
+    """CLIP and lines of text -> CONDITIONING with marks."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="SyncDiffusionViewPrompts",
+            display_name="View Prompts",
+            category=CATEGORY,
+            description=(
+                "Gives each view a prompt of its own: what the picture shows as it is, and what it shows turned; or "
+                "the front, the sides and the back of an object. A line a view, in the order of the views."
+            ),
+            search_aliases=["prompt per view", "visual anagrams", "direction prompts", "multi-view prompt"],
+            inputs=[
+                io.Clip.Input("clip", tooltip="The text encoder, as for CLIP Text Encode."),
+                io.String.Input(
+                    "prompts",
+                    multiline=True,
+                    dynamic_prompts=True,
+                    default="",
+                    tooltip="A prompt a line: the first for view 1, the second for view 2. A line that begins with "
+                    "'view 3:', 'views 1, 4-6:' or 'all views:' is for those, and does not count. Empty lines do not "
+                    "count either.",
+                ),
+                io.String.Input(
+                    "before",
+                    default="",
+                    dynamic_prompts=True,
+                    tooltip="Put in front of every prompt: an oil painting of. One style for all views makes "
+                    "ambiguous images work. Empty for nothing.",
+                ),
+                io.String.Input(
+                    "common",
+                    multiline=True,
+                    dynamic_prompts=True,
+                    default="",
+                    tooltip="Added to every prompt behind a comma: style, light, quality. Empty for nothing.",
+                ),
+            ],
+            outputs=[
+                io.Conditioning.Output(
+                    display_name="conditioning",
+                    tooltip="For the positive input of View Sampler, or the negative one. Samplers that know no views "
+                    "mix all the prompts.",
+                )
+            ],
+        )
+
+    @classmethod
+    def validate_inputs(cls, prompts=None):
+        """Whether there is a prompt, and which views the lines name."""
+        return told(lambda: None if prompts is None else lines_of(prompts))
+
+    @classmethod
+    def execute(cls, clip, prompts, before, common) -> io.NodeOutput:
+        lines = lines_of(prompts)
+        check_connected("clip", clip, "the checkpoint may hold no text encoder: add a Load CLIP node")
+        conditioning = []
+        for line in lines:
+            front = " ".join(filter(None, [before.strip(), line.text]))
+            text = ", ".join(filter(None, [front, common.strip()]))
+            encoded = clip.encode_from_tokens_scheduled(clip.tokenize(text))
+            values = {} if line.views is None else {MARK: line.views}
+            conditioning += node_helpers.conditioning_set_values(encoded, values)
+        return io.NodeOutput(conditioning)
+
+
+class Line(NamedTuple):
+    """A prompt and the views that it is for, counted from 0; None for all."""
+
+    text: str
+    views: tuple[int, ...] | None
+
+
+def lines_of(prompts: str) -> list[Line]:
+    """Raises ValueError where there is no prompt, or a line names views that cannot be."""
+    lines, plain = [], 0
+    for text in filter(None, map(str.strip, prompts.splitlines())):
+        head = HEAD.fullmatch(text)
+        if head is None:
+            lines.append(Line(text, (plain,)))
+            plain += 1
+        else:
+            numbers = head["numbers"]
+            lines.append(Line(head["text"] or "", None if numbers is None else _numbers(numbers)))
+    if not lines:
+        raise ValueError("prompts: no text; write a prompt a line, or use CLIP Text Encode for one prompt")
+    return lines
+
+
+def _numbers(given: str) -> tuple[int, ...]:
+    """'1, 4-6' -> (0, 3, 4, 5)."""
+    views: list[int] = []
+    for part in given.split(","):
+        span = re.fullmatch(r"\s*(\d+)\s*(?:-\s*(\d+)\s*)?", part)
+        first, last = (int(span[1]), int(span[2] or span[1])) if span else (0, 0)
+        if not 1 <= first <= last <= MOST_VIEWS:
+            raise ValueError(
+                f"prompts: views are counted from 1 to {MOST_VIEWS}, got 'views {given.strip()}'; write 'view 2:' or "
+                "'views 1, 4-6:'"
+            )
+        views += range(first - 1, last)
+    return tuple(dict.fromkeys(views))

@@ -1,0 +1,103 @@
+"""View Prompts: lines of text as conditioning that says to which views it belongs."""
+
+import pytest
+
+NODE = "SyncDiffusionViewPrompts"
+MARK = "syncdiffusion_views"
+
+
+@pytest.fixture
+def ask(small, run_node):
+    """ask(prompts, **inputs) -> (texts that were encoded, marks of what came out)."""
+
+    def run(prompts: str, **inputs) -> tuple[list[str], list]:
+        clip = small.Clip()
+        (conditioning,) = run_node(NODE, clip=clip, prompts=prompts, **inputs)
+        return clip.texts, [options.get(MARK) for _, options in conditioning]
+
+    return run
+
+
+def test_a_line_a_view_with_the_words_for_all(ask):
+    texts, marks = ask("a cat\n\n  a dog \n", before=" an oil painting of ", common="dim light ")
+    assert texts == ["an oil painting of a cat, dim light", "an oil painting of a dog, dim light"]
+    assert marks == [(0,), (1,)]
+    assert ask("a cat")[0] == ["a cat"]
+
+
+def test_lines_may_name_their_views(ask):
+    texts, marks = ask("all views: fog\na cat\nViews 1, 4-6 : a forest\nview 3: a skull\na dog")
+    assert texts == ["fog", "a cat", "a forest", "a skull", "a dog"]
+    assert marks == [None, (0,), (0, 3, 4, 5), (2,), (1,)]
+
+
+def test_nothing_behind_the_colon_is_an_empty_prompt(ask):
+    assert ask("a cat\nview 2:") == (["a cat", ""], [(0,), (1,)])
+    assert ask("view 2:", before="a photo", common="soft")[0] == ["a photo, soft"]
+
+
+@pytest.mark.parametrize(
+    "prompt",
+    [
+        "(sea:1.2), calm",
+        "view 16:9 of a city",
+        "a view: the sea",
+        "view of the sea: calm",
+        "2: a story",
+        "0,1: a story",
+        "all: nothing",
+        "views: many",
+        "portrait, view 2: of three",
+        "reviews 2: bad",
+        "12:30, noon",
+    ],
+)
+def test_other_colons_belong_to_the_prompt(ask, prompt):
+    assert ask(f"{prompt}\nsecond") == ([prompt, "second"], [(0,), (1,)])
+
+
+@pytest.mark.parametrize("line", ["view 0: a", "views 4-2: a", "views 1,,2: a", "views 1 2: a", "view 99999: a"])
+def test_views_that_cannot_be_are_refused(ask, pack, line):
+    words = "prompts: views are counted from 1"
+    with pytest.raises(ValueError, match=words):
+        ask(line)
+    assert words in pack[NODE].validate_inputs(prompts=line)
+
+
+def test_no_text_is_refused(ask, pack):
+    with pytest.raises(ValueError, match="prompts: no text; write a prompt a line"):
+        ask(" \n ")
+    assert "no text" in pack[NODE].validate_inputs(prompts="")
+    assert pack[NODE].validate_inputs(prompts="a") is True
+    assert pack[NODE].validate_inputs(prompts=None) is True
+
+
+def test_no_text_encoder_is_refused(run_node):
+    with pytest.raises(ValueError, match="clip: nothing is connected"):
+        run_node(NODE, clip=None, prompts="a")
+
+
+def test_marks_are_read_from_conditions(module_of):
+    own_view = module_of("host.conditioning.own_view")
+    conds = [{}, {own_view.MARK: (0, 2)}, {own_view.MARK: (1,), "mask": None}]
+    assert [[own_view.belongs(cond, view) for view in range(3)] for cond in conds] == [
+        [True, True, True],
+        [True, False, True],
+        [False, True, False],
+    ]
+    assert own_view.views_named(conds) == {0, 1, 2}
+    assert own_view.views_named([{}]) == set()
+
+
+def test_marks_live_through_stock_nodes(ask, run_node, small):
+    (conditioning,) = run_node(NODE, clip=small.Clip(), prompts="a\nbb")
+    (ranged,) = run_node("ConditioningSetTimestepRange", conditioning=conditioning, start=0.0, end=0.5)
+    (both,) = run_node("ConditioningCombine", conditioning_1=ranged, conditioning_2=small.conditioning(1))
+    assert [options.get(MARK) for _, options in both] == [(0,), (1,), None]
+
+
+def test_the_demo_models_text_encoder_reads_them(run_node):
+    _, clip, _, _ = run_node("SyncDiffusionLoadDemoModel")
+    (conditioning,) = run_node(NODE, clip=clip, prompts="mountains\nlake", common="at dusk")
+    assert [options[MARK] for _, options in conditioning] == [(0,), (1,)]
+    assert not conditioning[0][0].equal(conditioning[1][0])
