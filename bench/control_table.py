@@ -25,6 +25,7 @@ from bench.horizons import horizon, kind_of
 from bench.hosts import Runner, servers
 from bench.pictures import load_picture, picture
 from bench.protocol import DEMO
+from bench.tables import markdown
 from demo.horizon import hint_of
 from demo.judge import load_judge, times_of_day
 from demo.palettes import BIOMES, TIMES
@@ -159,16 +160,14 @@ def table(arms: list[Arm], figures: dict) -> str:
     def cell(values: tuple[float, float, float], digits: int) -> str:
         return "{:.{d}f} ({:.{d}f} to {:.{d}f})".format(*values, d=digits)
 
-    lines = [f"| {figures['seeds']} seeds | skyline error, px | windows at the majority's time |", "|---|---|---|"]
-    for arm in arms:
-        row = cell(figures["skyline_px"][arm.name], 2), cell(figures["agree"][arm.name], 3)
-        lines.append(f"| {arm.title} | {' | '.join(row)} |")
+    shown, agree = figures["skyline_px"], figures["agree"]
+    rows = ([arm.title, cell(shown[arm.name], 2), cell(agree[arm.name], 3)] for arm in arms)
     groups = "; ".join(
         ", ".join(f"{key} {value:.2f}" for key, value in values.items())
         for values in figures["control_guided_px_by"].values()
     )
-    lines += [
-        "",
+    lines = [
+        markdown([f"{figures['seeds']} seeds", "skyline error, px", "windows at the majority's time"], rows),
         f"The detector's own error on decoded real scenes: {cell(figures['detector_px'], 2)} px.",
         f"Coherence gained by the ControlNet over guided alone: {cell(figures['agree_gain'], 3)}.",
         f"Skyline error of the guided ControlNet, px: {groups}.",

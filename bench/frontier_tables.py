@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from math import isnan
+from typing import TYPE_CHECKING
 
 from bench.arms import UNGUIDED
 from bench.figures import Row
@@ -14,7 +14,10 @@ from bench.frontier_arms import MODE
 from bench.judges import INTRA_LPIPS
 from bench.measures import KINDS, Taken
 from bench.shares import Share, shares_of
-from bench.tables import head, line
+from bench.tables import markdown
+
+if TYPE_CHECKING:
+    import pandas as pd  # checked for before days of work, and imported behind them
 
 GUIDING = f"{INTRA_LPIPS} (guiding network)"
 COHERENCE = {
@@ -27,8 +30,9 @@ SHARED = {"agree": "label agreement", "label_distance": "label distance", INTRA_
 """Figures that the targets are about; none of their networks has guided."""
 CHANGES = {"kid": "KID", "giqa": "Mean-GIQA"}
 """Quality of crops, shown as the difference to the reference mode's."""
+PASSES = ("model", "decoder")
 MIB = 2**20
-NONE, HEAD = "–", 2
+NONE = "–"
 FEWEST = 16
 """Panoramas below which a row's KID, its GIQA and the intervals of its shares are not shown: they would say nothing."""
 
@@ -55,23 +59,22 @@ class Frontier:
             return None
         return shares_of(row, base, reference, key)
 
-    def median(self, name: str) -> float | None:
-        """Median seconds of an arm."""
-        return statistics.median(self.seconds[name]) if name in self.seconds else None
+    def over(self, unit: str) -> pd.DataFrame:
+        """Costs of each arm over those of another; NaN where one of the two was not measured, or the other's is 0.
 
-    def time(self, name: str, unit: str) -> float | None:
-        """Seconds of an arm over those of another, medians both."""
-        return _over(self.median(name), self.median(unit))
+        time: medians. model, decoder: passes forward and backward. memory: the sampler's peak; the decode's is the
+        same for all.
+        """
+        import pandas as pd
 
-    def passes(self, name: str, kind: str, unit: str) -> float | None:
-        """Passes forward and backward over those of another arm; kind: model or decoder."""
-        own, other = self.taken.get(name), self.taken.get(unit)
-        return None if own is None or other is None else _over(getattr(own, kind).total, getattr(other, kind).total)
-
-    def memory(self, name: str, unit: str) -> float | None:
-        """The sampler's peak memory over that of another arm; the decode's is the same for all."""
-        own, other = self.taken.get(name), self.taken.get(unit)
-        return None if own is None or other is None else _over(own.sampling_bytes, other.sampling_bytes)
+        costs = {
+            "time": {name: statistics.median(each) for name, each in self.seconds.items()},
+            **{kind: {name: getattr(each, kind).total for name, each in self.taken.items()} for kind in PASSES},
+            "memory": {name: each.sampling_bytes for name, each in self.taken.items()},
+        }
+        names = dict.fromkeys([*self.seconds, *self.taken, unit, *(row.arm.name for row in self.rows)])
+        frame = pd.DataFrame(costs, list(names), dtype=float)
+        return frame / frame.loc[unit].replace(0, float("nan"))
 
     def of_reference(self, row: Row, key: str) -> float | None:
         """Mean figure over the reference mode's on the same seeds."""
@@ -80,7 +83,8 @@ class Frontier:
             return None
         own, other = row.each.get(key, {}), reference.each.get(key, {})
         seeds = own.keys() & other.keys()
-        return _over(sum(own[seed] for seed in seeds), sum(other[seed] for seed in seeds)) if seeds else None
+        whole = sum(other[seed] for seed in seeds)
+        return sum(own[seed] for seed in seeds) / whole if whole else None
 
 
 def frontier_table(frontier: Frontier) -> str:
@@ -88,84 +92,63 @@ def frontier_table(frontier: Frontier) -> str:
     costs = ["time, x MultiDiffusion", "time", "model passes", "decoder passes", "sampler's peak memory"]
     kept = [f"gain kept: {title}" for title in SHARED.values()]
     changes = [f"{title} x 1000, difference" for title in CHANGES.values()]
-    lines = head(["x reference", "n", *costs, *COHERENCE.values(), *kept, *changes, "variance"])
+    times, over, lines = frontier.over(UNGUIDED)["time"], frontier.over(MODE), []
     for row in frontier.rows:
-        name = row.arm.name
-        cells = [
-            frontier.time(name, UNGUIDED),
-            frontier.time(name, MODE),
-            frontier.passes(name, "model", MODE),
-            frontier.passes(name, "decoder", MODE),
-            frontier.memory(name, MODE),
-            *(frontier.of_reference(row, key) for key in COHERENCE),
-        ]
-        shares = [_share(frontier.share(row, key), row.count >= FEWEST) for key in SHARED]
+        name, enough = row.arm.name, row.count >= FEWEST
+        cells = [times[name], *over.loc[name], *(frontier.of_reference(row, key) for key in COHERENCE)]
+        shares = [_share(frontier.share(row, key), enough) for key in SHARED]
         changed = [_change(row, key) for key in CHANGES]
         variance = _ratio(frontier.of_reference(row, "variance"))
-        lines.append(line([row.arm.title, str(row.count), *map(_ratio, cells), *shares, *changed, variance]))
-    return "\n".join(lines) + "\n"
+        lines.append([row.arm.title, str(row.count), *map(_ratio, cells), *shares, *changed, variance])
+    return markdown(["x reference", "n", *costs, *COHERENCE.values(), *kept, *changes, "variance"], lines)
 
 
 def cost_table(frontier: Frontier) -> str:
     """The same costs as they were measured, and over MultiDiffusion's."""
     kinds = ("model passes, windows", "decoder", "light decoder")
-    title = [part for kind in kinds for part in (kind, "backward")]
-    lines = head(
-        [
-            "",
-            "seconds",
-            *title,
-            "sampler's peak MiB",
-            "whole run's",
-            "model, x MultiDiffusion",
-            "decoder, x MultiDiffusion",
-            "sampler's memory, x MultiDiffusion",
-        ]
-    )
+    passes = [part for kind in kinds for part in (kind, "backward")]
+    ratios = [f"{title}, x MultiDiffusion" for title in ("model", "decoder", "sampler's memory")]
+    over, lines = frontier.over(UNGUIDED).drop(columns="time"), []
     for row in frontier.rows:
         name = row.arm.name
         seconds, taken = frontier.seconds.get(name), frontier.taken.get(name)
-        if seconds is None and taken is None:
-            continue
-        cells = [_seconds(seconds), *(_taken(taken) if taken else [NONE] * 8)]
-        ratios = [*(frontier.passes(name, kind, UNGUIDED) for kind in ("model", "decoder"))]
-        lines.append(line([row.arm.title, *cells, *map(_ratio, [*ratios, frontier.memory(name, UNGUIDED)])]))
-    return "\n".join(lines) + "\n"
+        if seconds or taken:
+            cells = [_seconds(seconds), *(_taken(taken) if taken else [NONE] * 8)]
+            lines.append([row.arm.title, *cells, *map(_ratio, over.loc[name])])
+    return markdown(["", "seconds", *passes, "sampler's peak MiB", "whole run's", *ratios], lines)
 
 
 def bound_table(frontier: Frontier, names: Sequence[str]) -> str:
     """Of the main rows: the share that is kept at least, by the one-sided 95 % bound."""
-    lines = head(["gain kept at least (one-sided 95 %)", "n", *SHARED.values(), "time, x MultiDiffusion"])
+    times, lines = frontier.over(UNGUIDED)["time"], []
     for row in (frontier.row(name) for name in names):
         shares = [frontier.share(row, key) for key in SHARED] if row else []
         if not any(shares) or row.arm.name == MODE:
             continue
         cells = [NONE if share is None else f"{share.least:.1%}" for share in shares]
         seeds = max(share.seeds for share in shares if share)
-        lines.append(line([row.arm.title, str(seeds), *cells, _ratio(frontier.time(row.arm.name, UNGUIDED))]))
-    return "\n".join(lines) + "\n" if len(lines) > HEAD else ""
+        lines.append([row.arm.title, str(seeds), *cells, _ratio(times[row.arm.name])])
+    headings = ["gain kept at least (one-sided 95 %)", "n", *SHARED.values(), "time, x MultiDiffusion"]
+    return markdown(headings, lines) if lines else ""
 
 
 def frontier_csv(frontier: Frontier) -> str:
     """Every figure of every row, a row a line: costs, means with their intervals, shares with theirs."""
+    import pandas as pd
+
     records = [_record(frontier, row) for row in frontier.rows]
-    names = dict.fromkeys(name for record in records for name in record)
-    file = io.StringIO()
-    writer = csv.DictWriter(file, list(names), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(records)
-    return file.getvalue()
+    return pd.DataFrame(records, dtype=object).to_csv(index=False, lineterminator="\n")
 
 
 def _record(frontier: Frontier, row: Row) -> dict[str, object]:
     name = row.arm.name
     record: dict[str, object] = {"arm": name, "title": row.arm.title, "panoramas": row.count}
-    record["seconds"] = _number(frontier.median(name))
-    if each := frontier.seconds.get(name):
+    each = frontier.seconds.get(name)
+    record["seconds"] = _number(statistics.median(each)) if each else None
+    if each:
         record["seconds low"], record["seconds high"], record["times"] = min(each), max(each), len(each)
-    record["time_over_multidiffusion"], record["time_over_reference"] = (
-        _number(frontier.time(name, unit)) for unit in (UNGUIDED, MODE)
-    )
+    for title, unit in (("multidiffusion", UNGUIDED), ("reference", MODE)):
+        record[f"time_over_{title}"] = _number(frontier.over(unit).at[name, "time"])
     if taken := frontier.taken.get(name):
         for kind in KINDS:
             passes = getattr(taken, kind)
@@ -186,16 +169,12 @@ def _spread(key: str, triple: tuple[float, float, float]) -> dict[str, object]:
     return dict(zip((key, f"{key} low", f"{key} high"), map(_number, triple), strict=True))
 
 
-def _number(value: float | None) -> float | None:
-    return None if value is None else float(f"{value:.6g}")
-
-
-def _over(own: float | None, other: float | None) -> float | None:
-    return None if own is None or not other else own / other
+def _number(value: float) -> float:
+    return float(f"{value:.6g}")
 
 
 def _ratio(value: float | None) -> str:
-    return NONE if value is None else f"{value:.2f}"
+    return NONE if value is None or isnan(value) else f"{value:.2f}"
 
 
 def _seconds(each: Sequence[float] | None) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
+from itertools import chain
 
 import numpy as np
 from torch import Tensor
@@ -64,7 +65,7 @@ def sections(runs: Runs, forget: Callable[[], None], cases: Sequence[Case] = FUL
             f"Out of memory: {title}",
             LIMIT.format(asked=ASKED, room=ROOM),
             1.5,
-            lambda: _chain(jobs_of(run_out, guided)(), jobs_of(with_others, guided, ", crowded")()),
+            lambda: chain(jobs_of(run_out, guided)(), jobs_of(with_others, guided, ", crowded")()),
             needs_cuda=True,
         ),
         Section(f"Streamed weights: {title}", STREAMED, 1.5, jobs_of(streamed, guided), needs_cuda=True),
@@ -79,11 +80,6 @@ def _jobs(
     runs: Runs, case: Case, measure: Callable[[Runs, Case, str], dict], arms: Sequence[str], suffix: str = ""
 ) -> Callable[[], Iterator[Job]]:
     return lambda: ((TITLES[arm] + suffix, partial(measure, runs, case, arm)) for arm in arms)
-
-
-def _chain(*parts: Iterator[Job]) -> Iterator[Job]:
-    for part in parts:
-        yield from part
 
 
 def _costs(runs: Runs, case: Case, share: float) -> Section:

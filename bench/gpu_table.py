@@ -5,25 +5,25 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from bench.gpu_time import Result
-from bench.tables import head, line
+from bench.tables import markdown
 
 FAILED = "failed"
 
 
 def report(facts: Mapping[str, str], results: Sequence[Result]) -> str:
     """The machine, and a table for each section."""
-    lines = ["# The pack on a GPU", "", *head(list(facts)), line(list(facts.values())), ""]
-    lines += ["Networks of real size with random weights (`python -m bench.gpu`): costs and bits, no pictures.", ""]
+    said = "Networks of real size with random weights (`python -m bench.gpu`): costs and bits, no pictures."
+    parts = [f"# The pack on a GPU\n\n{markdown(list(facts), [list(facts.values())])}\n{said}\n"]
     for result in results:
-        lines += [f"## {result.title}", "", f"{result.note} ({result.seconds:.0f} s)", "", *table(result.rows), ""]
-    return "\n".join(lines)
+        parts.append(f"## {result.title}\n\n{result.note} ({result.seconds:.0f} s)\n\n{table(result.rows)}")
+    return "\n".join(parts)
 
 
-def table(rows: Sequence[Mapping[str, object]]) -> list[str]:
+def table(rows: Sequence[Mapping[str, object]]) -> str:
     """Rows with the columns that any of them has, what failed last."""
     columns = list(dict.fromkeys(key for row in rows for key in row if key != FAILED))
     columns += [FAILED] * any(FAILED in row for row in rows)
-    return [*head(columns), *(line([cell(row.get(column)) for column in columns]) for row in rows)] if rows else []
+    return markdown(columns, ([cell(row.get(column)) for column in columns] for row in rows)) if rows else ""
 
 
 def cell(value: object) -> str:

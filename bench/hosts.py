@@ -6,9 +6,6 @@ import contextlib
 import os
 import sys
 import tempfile
-import urllib.parse
-import urllib.request
-import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,7 +19,7 @@ sys.path.append(str(Path(__file__).resolve().parents[1] / "scripts"))
 from _client import Client
 from _host import Host, find_host
 from _progress import prepare_console  # noqa: F401
-from _server import LOCAL, StepFailed, running
+from _server import StepFailed, running
 
 ONE_HEAP = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": str(1 << 40), "MALLOC_TOP_PAD_": str(1 << 28)}
 """For servers on a processor: glibc then keeps freed memory; guided steps take two thirds of the time."""
@@ -59,26 +56,16 @@ class Remote:
     """A ComfyUI with an HTTP API."""
 
     def __init__(self, server: Address) -> None:
-        self._url, self._client = server.url, Client(server)
+        self._client = Client(server)
 
     def run(self, graph: Graph) -> bytes:
         """See Runner."""
         image = self._client.run(graph)[PICTURE]["images"][0]
-        query = urllib.parse.urlencode({key: image[key] for key in ("filename", "subfolder", "type")})
-        with LOCAL.open(f"{self._url}/view?{query}", timeout=60) as answer:
-            return answer.read()
+        return self._client.ask("/view", params={key: image[key] for key in ("filename", "subfolder", "type")}).content
 
     def upload(self, name: str, data: bytes) -> None:
         """See Runner."""
-        boundary = uuid.uuid4().hex
-        head = (
-            f'--{boundary}\r\nContent-Disposition: form-data; name="overwrite"\r\n\r\ntrue\r\n--{boundary}\r\n'
-            f'Content-Disposition: form-data; name="image"; filename="{name}"\r\nContent-Type: image/png\r\n\r\n'
-        )
-        body = head.encode() + data + f"\r\n--{boundary}--\r\n".encode()
-        headers = {"Content-Type": f"multipart/form-data; boundary={boundary}"}
-        with LOCAL.open(urllib.request.Request(f"{self._url}/upload/image", body, headers), timeout=60) as answer:
-            answer.read()
+        self._client.ask("/upload/image", data={"overwrite": "true"}, files={"image": (name, data, "image/png")})
 
 
 def required_host() -> Host:

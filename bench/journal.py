@@ -23,28 +23,25 @@ class Journal:
 
     def __iter__(self) -> Iterator[dict]:
         self.damaged.clear()
-        if not self._path.exists():
-            return
-        with self._path.open("rb") as file:
-            for number, line in enumerate(file, start=1):
-                if not line.endswith(b"\n"):
-                    return
-                try:
-                    row = json.loads(line)
-                except ValueError:
-                    row = None
-                if isinstance(row, dict):
-                    yield row
-                else:
-                    self.damaged.append(number)
+        lines = self._path.read_bytes().split(b"\n")[:-1] if self._path.exists() else []  # not what has no end
+        for number, line in enumerate(lines, start=1):
+            try:
+                row = json.loads(line)
+            except ValueError:
+                row = None
+            if isinstance(row, dict):
+                yield row
+            else:
+                self.damaged.append(number)
 
     def append(self, row: dict) -> None:
         """Write a row and hand it to the system before returning."""
-        if not self._ready:
-            self._path.parent.mkdir(parents=True, exist_ok=True)
-            self._cut_off_torn_line()
-            self._ready = True
-        with self._path.open("ab") as file:
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        with self._path.open("ab+") as file:
+            if not self._ready:
+                file.seek(0)
+                file.truncate(file.read().rfind(b"\n") + 1)
+                self._ready = True
             file.write(_line(row))
 
     def drop(self, unwanted: Callable[[dict], bool]) -> int:
@@ -54,14 +51,6 @@ class Journal:
         if len(kept) < len(rows):
             write_whole(self._path, b"".join(map(_line, kept)))
         return len(rows) - len(kept)
-
-    def _cut_off_torn_line(self) -> None:
-        if not self._path.exists():
-            return
-        with self._path.open("rb") as file:
-            torn = sum(len(line) for line in file if not line.endswith(b"\n"))  # the last one, if any
-        if torn:
-            os.truncate(self._path, self._path.stat().st_size - torn)
 
 
 def _line(row: dict) -> bytes:

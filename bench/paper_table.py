@@ -18,8 +18,10 @@ import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import get_type_hints
 
 import torch
+from pydantic import TypeAdapter, ValidationError
 
 from bench.arms import Arm, paper_arms, reference_set
 from bench.figures import Row, figures, further_columns, paper_columns
@@ -37,7 +39,7 @@ from bench.timing import measure, medians, time_table
 
 SHEET_SEEDS = 4
 SAID_PROBLEMS = 20
-PACKAGES, INCEPTION_PACKAGES = ("torchmetrics", "matplotlib"), ("cleanfid",)
+PACKAGES, INCEPTION_PACKAGES = ("torchmetrics", "matplotlib", "pandas"), ("cleanfid",)
 """Of bench/requirements.txt, which nothing imports before it is needed."""
 
 
@@ -87,33 +89,24 @@ def protocol_of(options: argparse.Namespace) -> Protocol:
     given = {name: getattr(options, name) for name in ("panoramas", "references") if getattr(options, name) is not None}
     if options.prompts is not None:
         lines = options.prompts.read_text(encoding="utf-8-sig").splitlines()
-        given["prompts"] = [line.strip() for line in lines if line.strip()]
+        given["prompts"] = tuple(line.strip() for line in lines if line.strip())
     given.update(_assignment(text) for text in options.set)
-    given = {name: tuple(value) if isinstance(value, list) else value for name, value in given.items()}
     return replace(DEMO if options.demo else Protocol(options.checkpoint), **given)
 
 
 def _assignment(text: str) -> tuple[str, object]:
     """NAME=VALUE; what is not JSON is a word. Raises ValueError for what is no setting, or no value for it."""
     name, _, value = text.partition("=")
-    paper = asdict(Protocol(None))
+    paper, types = asdict(Protocol(None)), get_type_hints(Protocol)
     known = [each for each in paper if each != "checkpoint"]
     if name not in known:
         raise ValueError(f"--set: no setting is called '{name}'; there are {', '.join(known)}")
     with contextlib.suppress(json.JSONDecodeError):
         value = json.loads(value)
-    if not _is_like(value, paper[name]):
-        raise ValueError(f"--set: {name} is something like {json.dumps(paper[name])}, got {text}")
-    return name, value
-
-
-def _is_like(value: object, other: object) -> bool:
-    """Whether a value from JSON has the type of another; a list is like a tuple when its members are alike."""
-    if isinstance(other, tuple):
-        return isinstance(value, list) and all(_is_like(each, other[0]) for each in value)
-    if isinstance(value, bool):
-        return isinstance(other, bool)
-    return isinstance(value, (int, float) if isinstance(other, float) else type(other))
+    try:
+        return name, TypeAdapter(types[name]).validate_json(json.dumps(value), strict=True)
+    except ValidationError as error:
+        raise ValueError(f"--set: {name} is something like {json.dumps(paper[name])}, got {text}") from error
 
 
 def chosen_arms(protocol: Protocol, names: Sequence[str] | None) -> list[Arm]:

@@ -74,8 +74,8 @@ def plot_frontier(frontier: Frontier, main: Sequence[str], path: Path) -> None:
     rows of many; the main rows are named in the picture, the others have numbers, named beside it.
     """
     plt = pyplot()
-    timed = [(frontier.time(row.arm.name, UNGUIDED), row) for row in frontier.rows]
-    timed = [(x, row) for x, row in timed if x is not None]
+    times = frontier.over(UNGUIDED)["time"]
+    timed = [(times[row.arm.name], row) for row in frontier.rows if times[row.arm.name] > 0]
     parts = [(title, [(x, row, frontier.share(row, key)) for x, row in timed]) for key, title in KEPT.items()]
     parts = [(title, [point for point in points if point[2] is not None]) for title, points in parts]
     if not (parts := [(title, points) for title, points in parts if points]):

@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
+from pydantic import ConfigDict, TypeAdapter, ValidationError
+
 from bench.journal import write_whole
 from demo.palettes import BIOMES
 
@@ -58,6 +60,8 @@ class Protocol:
     crops: random ones of each, for the figures of single images; the paper takes one. references: single images
     that rows are compared with.
     """
+
+    __pydantic_config__ = ConfigDict(strict=True, extra="forbid")  # of a file, in which no setting is guessed at
 
     checkpoint: str | None
     prompts: tuple[str, ...] = PAPER_PROMPTS
@@ -138,8 +142,6 @@ def save_protocol(protocol: Protocol, path: Path) -> None:
 def load_protocol(path: Path) -> Protocol:
     """Read a protocol; ValueError names the file when it is not one."""
     try:
-        stored = json.loads(path.read_text(encoding="utf-8"))
-        stored = {key: tuple(value) if isinstance(value, list) else value for key, value in stored.items()}
-        return Protocol(**stored)
-    except (json.JSONDecodeError, UnicodeDecodeError, TypeError, AttributeError) as error:
+        return TypeAdapter(Protocol).validate_json(path.read_bytes())
+    except ValidationError as error:
         raise ValueError(f"{path}: not the settings of a table ({error})") from error

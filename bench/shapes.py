@@ -21,7 +21,7 @@ from bench.meter import peak_memory, says_how
 from bench.shape_graphs import prepare, shape_graph, shape_protocol, size_of
 from bench.shape_kinds import CUDA_SHAPES, SHAPES
 from bench.surface import lacking
-from bench.tables import head, line
+from bench.tables import markdown
 
 STEPS = 10
 """Two of them guided, as in a full schedule a fifth is."""
@@ -91,24 +91,13 @@ def measure_one(name: str, canvas: tuple[int, int], arm: Arm, runner: InProcess)
 
 def shape_table(rows: Sequence[Measured]) -> str:
     """Markdown: seconds a step and peak memory of each row, over MultiDiffusion's and the reference's of its canvas."""
-    lines = head(
-        [
-            "",
-            "canvas",
-            "",
-            "s a step",
-            "x MultiDiffusion",
-            "x reference",
-            "peak GiB",
-            "of it weights",
-            "estimate / truth",
-        ]
-    )
+    headings = ["", "canvas", "", "s a step", "x MultiDiffusion", "x reference", "peak GiB", "of it weights"]
+    lines = []
     by_name = {(row.shape, row.canvas, row.arm): row for row in rows}
     for row in rows:
         title = SHAPES[row.shape].title
         if row.failed is not None:
-            lines.append(line([title, row.canvas, row.arm, row.failed, *["–"] * 5]))
+            lines.append([title, row.canvas, row.arm, row.failed, *["–"] * 5])
             continue
         others = (by_name.get((row.shape, row.canvas, unit)) for unit in (UNGUIDED, MODE))
         times = ["–" if other is None or other.failed else f"{row.seconds / other.seconds:.2f}" for other in others]
@@ -116,8 +105,8 @@ def shape_table(rows: Sequence[Measured]) -> str:
             "–" if row.estimate_bytes is None else f"{row.estimate_bytes / (row.peak_bytes - row.held_bytes):.2f}"
         )
         cells = [f"{row.seconds:.3f}", *times, f"{row.peak_bytes / GIB:.2f}", f"{row.held_bytes / GIB:.2f}", estimate]
-        lines.append(line([title, row.canvas, row.arm, *cells]))
-    return "\n".join(lines) + "\n"
+        lines.append([title, row.canvas, row.arm, *cells])
+    return markdown([*headings, "estimate / truth"], lines)
 
 
 def _arms(canvas: tuple[int, int]) -> list[Arm]:

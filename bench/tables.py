@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from bench.figures import Column, Row, Triple
 
@@ -10,36 +10,31 @@ from bench.figures import Column, Row, Triple
 def paper_table(rows: Sequence[Row], columns: Sequence[Column]) -> str:
     """Tables 2 and 3: mean ± standard deviation over prompts; a heading stands on a line of its own."""
     columns = _present(columns, rows, "by_prompt")
-    lines = head(["", "n", *(column.heading for column in columns)])
-    section = ""
+    lines, section = [], ""
     for row in rows:
         if row.arm.section != section:
             section = row.arm.section
-            lines.append(line([f"**{section}**", *[""] * (len(columns) + 1)]))
+            lines.append([f"**{section}**", *[""] * (len(columns) + 1)])
         cells = [_mean_sd(row.by_prompt.get(column.key), column) for column in columns]
-        lines.append(line([row.arm.title, str(row.count), *cells]))
-    return "\n".join(lines) + "\n"
+        lines.append([row.arm.title, str(row.count), *cells])
+    return markdown(["", "n", *(column.heading for column in columns)], lines)
 
 
 def interval_table(rows: Sequence[Row], columns: Sequence[Column]) -> str:
     """Mean and 95 % interval over panoramas; what is of a set of them (KID) is of all prompts together."""
     columns = _present(columns, rows, "interval")
-    lines = head(["", "n", *(column.heading for column in columns)])
-    for row in rows:
-        cells = [_triple(row.interval.get(column.key), column) for column in columns]
-        lines.append(line([_full_title(row), str(row.count), *cells]))
-    return "\n".join(lines) + "\n"
+    cells = ([_triple(row.interval.get(column.key), column) for column in columns] for row in rows)
+    lines = ([_full_title(row), str(row.count), *each] for row, each in zip(rows, cells, strict=True))
+    return markdown(["", "n", *(column.heading for column in columns)], lines)
 
 
 def change_table(rows: Sequence[Row], columns: Sequence[Column], baseline: str = "MultiDiffusion") -> str:
     """Difference to the baseline on the same seeds and size, with its 95 % interval."""
     changed = [row for row in rows if row.change]
     columns = _present(columns, changed, "change")
-    lines = head([f"against {baseline}", *(column.heading for column in columns)])
-    for row in changed:
-        cells = [_triple(row.change.get(column.key), column, signed=True) for column in columns]
-        lines.append(line([_full_title(row), *cells]))
-    return "\n".join(lines) + "\n"
+    cells = ([_triple(row.change.get(column.key), column, signed=True) for column in columns] for row in changed)
+    lines = ([_full_title(row), *each] for row, each in zip(changed, cells, strict=True))
+    return markdown([f"against {baseline}", *(column.heading for column in columns)], lines)
 
 
 def _present(columns: Sequence[Column], rows: Sequence[Row], part: str) -> list[Column]:
@@ -49,6 +44,11 @@ def _present(columns: Sequence[Column], rows: Sequence[Row], part: str) -> list[
 
 def _full_title(row: Row) -> str:
     return f"{row.arm.title} ({row.arm.section})" if row.arm.section.startswith("Panorama size") else row.arm.title
+
+
+def markdown(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """A table, and the end of its last line."""
+    return "\n".join([*head(headings), *map(line, rows)]) + "\n"
 
 
 def head(cells: Sequence[str]) -> list[str]:

@@ -16,6 +16,7 @@ from bench.hosts import Runner
 from bench.journal import Journal
 from bench.protocol import Protocol
 from bench.settled import digest_of
+from bench.tables import markdown
 
 TIMING_SEED = 2_000_000  # no picture of a table, so that the host's cache never answers
 
@@ -67,9 +68,7 @@ def _is_current(row: dict, graphs: Mapping[str, str]) -> bool:
 
 def time_table(arms: Sequence[Arm], seconds: dict[str, float]) -> str:
     """Markdown: seconds, and times MultiDiffusion's (Table 3's last column)."""
-    lines = ["| | seconds | x MultiDiffusion |", "|---|---|---|"]
-    for arm in arms:
-        if arm.name in seconds and UNGUIDED in seconds:
-            ratio = seconds[arm.name] / seconds[UNGUIDED]
-            lines.append(f"| {arm.title} | {seconds[arm.name]:.1f} | {ratio:.2f} |")
-    return "\n".join(lines) + "\n"
+    base = seconds.get(UNGUIDED)
+    timed = [(arm.title, seconds[arm.name]) for arm in arms if arm.name in seconds and base]
+    rows = ([title, f"{own:.1f}", f"{own / base:.2f}"] for title, own in timed)
+    return markdown(["", "seconds", "x MultiDiffusion"], rows)

@@ -257,8 +257,8 @@ def _drawn(looks: Sequence[ImageLook], card: torch.Tensor) -> torch.Tensor:
     views = []
     for look in looks:
         try:
-            views.append(core.shown(look, card, cells))
+            views.append(core.seen(look, card, cells))
         except ValueError as error:
             warn(f"only for models that work on pixels: {error}")
-            views.append(core.shown(look, card, size))
+            views.append(core.seen(look, card, size))
     return torch.cat(views).movedim(1, -1).contiguous()

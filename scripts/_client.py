@@ -1,23 +1,25 @@
-"""The HTTP side of a running ComfyUI: queue an API-format graph, follow it, read what it made."""
+"""The HTTP side of a running ComfyUI: queue an API-format graph, follow it, read what it made.
+
+Needs what ComfyUI requires, so it is imported once there is an environment.
+"""
 
 from __future__ import annotations
 
-import json
-import urllib.error
-import urllib.request
+import asyncio
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
-from _server import LOCAL, Server
-from _websocket import WebSocket
+import aiohttp
+import requests
+from _progress import StepFailed
+from _server import Server
 
 PATIENCE = 600.0  # seconds for one answer; a busy machine is slow to give it
 Graph = dict[str, dict[str, Any]]
-Event = tuple[str, dict[str, Any]]  # (type, data) of a message of the host
 
 
-class GraphError(RuntimeError):
+class GraphError(StepFailed):
     """The host refused the graph or failed in one of its nodes; the message names node and reason."""
 
 
@@ -27,15 +29,20 @@ class Client:
     def __init__(self, server: Server) -> None:
         self._server = server
         self._id = uuid.uuid4().hex
+        self._http = requests.Session()
+        self._http.trust_env = False  # a proxy of the environment cannot reach this machine
+
+    def ask(self, path: str, **request: Any) -> requests.Response:
+        """The answer to a GET of path, to a POST where something is given to send; raises requests.HTTPError."""
+        method = "POST" if {"json", "files"} & request.keys() else "GET"
+        answer = self._http.request(method, self._server.url + path, timeout=PATIENCE, **request)
+        answer.raise_for_status()
+        return answer
 
     def request(self, path: str, payload: object = None) -> Any:
         """The JSON answer to a GET of path, to a POST where a payload is given."""
-        data = None if payload is None else json.dumps(payload).encode()
-        headers = {"Content-Type": "application/json"}
-        request = urllib.request.Request(self._server.url + path, data, headers)
-        with LOCAL.open(request, timeout=PATIENCE) as answer:
-            body = answer.read()
-        return json.loads(body) if body else None
+        answer = self.ask(path) if payload is None else self.ask(path, json=payload)
+        return answer.json() if answer.content else None
 
     def missing_nodes(self, graph: Graph) -> list[str]:
         """Node ids of the graph that this server does not have."""
@@ -48,34 +55,32 @@ class Client:
         on_event sees each of the host's messages on this run. Raises GraphError when the graph is refused
         or a node fails, StepFailed when the server dies.
         """
-        address = f"{self._server.url}/ws?clientId={self._id}"
         try:
-            with WebSocket(address) as socket:
-                prompt_id = self._queue(graph)
-                for kind, data in self._events(socket, prompt_id):
-                    on_event(kind, data)
+            prompt_id = asyncio.run(self._follow(graph, on_event))
             history = self.request(f"/history/{prompt_id}")[prompt_id]
-        except OSError as error:
+        except (OSError, aiohttp.ClientError) as error:
             raise self._server.lost() from error
         self._raise_failure(history["status"], graph)
         return history["outputs"]
 
+    async def _follow(self, graph: Graph, on_event: Callable[[str, dict], None]) -> str:
+        """Queues the graph and hands on the host's messages on it until it has ended; its id."""
+        address = f"{self._server.url}/ws?clientId={self._id}"
+        async with aiohttp.ClientSession() as session, session.ws_connect(address, max_msg_size=0) as socket:
+            prompt_id = self._queue(graph)
+            async for message in socket:
+                event = message.json() if message.type is aiohttp.WSMsgType.TEXT else {"data": {}}
+                if event["data"].get("prompt_id") == prompt_id:
+                    on_event(event["type"], event["data"])
+                    if event["type"] == "executing" and event["data"]["node"] is None:  # the history has it by now
+                        return prompt_id
+        raise ConnectionError("the server closed the connection")
+
     def _queue(self, graph: Graph) -> str:
         try:
             return self.request("/prompt", {"prompt": graph, "client_id": self._id})["prompt_id"]
-        except urllib.error.HTTPError as error:
-            raise GraphError(_refusal(json.loads(error.read()), graph)) from error
-
-    def _events(self, socket: WebSocket, prompt_id: str) -> Iterator[Event]:
-        """The host's messages on one run, until the run has ended and stands in the history."""
-        for message in socket.messages():
-            if isinstance(message, str):
-                event = json.loads(message)
-                if event["data"].get("prompt_id") == prompt_id:
-                    yield event["type"], event["data"]
-            elif message is None and self.request(f"/history/{prompt_id}"):  # idle, and the run is over
-                return
-        raise ConnectionError("the server closed the connection")
+        except requests.HTTPError as error:
+            raise GraphError(_refusal(error.response.json(), graph)) from error
 
     @staticmethod
     def _raise_failure(status: dict, graph: Graph) -> None:

@@ -27,7 +27,7 @@ PACK_ROOT = Path(__file__).resolve().parent.parent
 OLDEST, NEWEST = (3, 10), (3, 13)  # the Pythons that are tested
 # These three import together on CPU and CUDA machines; other combinations of the three do not.
 TORCH = ("torch==2.11.0", "torchvision==0.26.0", "torchaudio==2.11.0")
-WITHOUT_HOST = (*TORCH[:2], "numpy", "safetensors", "Pillow", "scipy", "tqdm")
+WITHOUT_HOST = (*TORCH[:2], "numpy", "safetensors", "Pillow", "scipy", "tqdm", "aiohttp", "requests", "pydantic")
 MARKER = "complete.json"
 
 
@@ -118,6 +118,16 @@ def ensure(base: list[str], extra: list[str], run: Callable[..., None] = run_log
     return _make([*with_pinned_torch(base), *extra], run)
 
 
+def use(python: Path) -> None:
+    """Lets this process import what an interpreter of ensure has; both are of one version, for one made the other."""
+    if python != Path(sys.executable):
+        sys.path.insert(1, str(_site_of(python.parents[1])))
+
+
+def _site_of(folder: Path) -> Path:
+    return next(folder.glob("lib/python*/site-packages"), folder / "Lib" / "site-packages")
+
+
 def _site_folders() -> tuple[str, ...]:
     return tuple(p for p in sys.path if Path(p).name in ("site-packages", "dist-packages"))
 
@@ -143,8 +153,7 @@ def _install(folder: Path, requirements: list[str], below: tuple[str, ...], run:
     log.unlink(missing_ok=True)
     pip = _create(folder, log, run)
     if below:
-        site = next(folder.glob("lib/python*/site-packages"), folder / "Lib" / "site-packages")
-        (site / "below.pth").write_text("\n".join(below) + "\n", encoding="utf-8")
+        (_site_of(folder) / "below.pth").write_text("\n".join(below) + "\n", encoding="utf-8")
     listed = folder / "requirements.txt"
     listed.write_text("\n".join(requirements) + "\n", encoding="utf-8")
     note = "" if below else ", torch among them: some minutes"

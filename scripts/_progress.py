@@ -1,4 +1,4 @@
-"""What a person sees while the two commands work: stages with seconds, loud lines, a bar; ASCII only."""
+"""What a person sees while the two commands work: stages with seconds, loud lines; ASCII only."""
 
 from __future__ import annotations
 
@@ -99,23 +99,3 @@ def tail(log: Path, lines: int = 30) -> str:
 def _last_line(log: Path) -> str:
     line = tail(log, 1).strip()
     return "" if line.startswith("$ ") else line  # our own note of the command
-
-
-class Bar:
-    """A progress bar per title: redrawn on a terminal, a line per fifth elsewhere."""
-
-    def __init__(self) -> None:
-        self._title, self._started, self._fifth = "", 0.0, -1
-
-    def __call__(self, title: str, value: int, total: int) -> None:
-        """Shows that value of total steps of title are done."""
-        if title != self._title or value == 0:
-            self._title, self._started, self._fifth = title, time.monotonic(), -1
-        done = value / max(total, 1)
-        seconds = time.monotonic() - self._started
-        line = f"    {title:32.32} [{'#' * int(20 * done):20}] {value:3d}/{total} {seconds:5.1f} s"
-        if sys.stdout.isatty():
-            print("\r" + line, end="\n" if value >= total else "", flush=True)
-        elif int(5 * done) > self._fifth:
-            self._fifth = int(5 * done)
-            say(line)

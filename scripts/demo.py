@@ -13,14 +13,12 @@ import json
 import shutil
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
-from _client import Client, Graph, GraphError, title_of
-from _environment import PACK_ROOT, WITHOUT_HOST, ensure, read_requirements, require_python
+from _environment import PACK_ROOT, WITHOUT_HOST, ensure, read_requirements, require_python, use
 from _host import Host, HostError, find_or_fetch_host
-from _progress import Bar, StepFailed, loud, prepare_console, say, stage, tail
+from _progress import StepFailed, loud, prepare_console, say, stage, tail
 from _server import Server, end_on_signals, has_accelerator, running
 
 METHODS = {"multidiffusion": "MultiDiffusion", "syncdiffusion": "SyncDiffusion"}
@@ -41,7 +39,7 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     return parser.parse_args(arguments)
 
 
-def build_graph(prompt: str, seed: int, steps: int) -> Graph:
+def build_graph(prompt: str, seed: int, steps: int) -> dict[str, dict[str, Any]]:
     """The demo's API-format graph with these settings."""
     graph = json.loads(Path(__file__).with_name("demo_graph.json").read_text(encoding="utf-8"))
     graph["prompt"]["inputs"]["text"] = prompt
@@ -50,27 +48,12 @@ def build_graph(prompt: str, seed: int, steps: int) -> Graph:
     return graph
 
 
-class Follower:
-    """Shows the host's progress and keeps the seconds that each node took."""
-
-    def __init__(self, graph: Graph) -> None:
-        self._graph, self._bar = graph, Bar()
-        self.seconds: dict[str, float] = {}
-        self._node, self._since = None, time.monotonic()
-
-    def __call__(self, kind: str, data: dict[str, Any]) -> None:
-        """Takes one message of the host."""
-        if kind == "progress" and data.get("node") in self._graph:
-            self._bar(title_of(self._graph[data["node"]]), data["value"], data["max"])
-        elif kind == "executing":
-            now = time.monotonic()
-            if self._node:
-                self.seconds[self._node] = now - self._since
-            self._node, self._since = data.get("node"), now
-
-
 def run_in_host(host: Host, python: Path, args: argparse.Namespace) -> dict[str, Any]:
     """Figures of the two panoramas, made in a ComfyUI started for it; their pictures go to args.out."""
+    use(python)
+    from _client import Client
+    from _follower import Follower
+
     graph = build_graph(args.prompt, args.seed, args.steps)
     options = [] if has_accelerator(python) else ["--cpu"]
     say(f"--> starting ComfyUI {host.version} {' '.join(options)}")
@@ -141,7 +124,7 @@ def main(arguments: list[str]) -> int:
             report(run_in_host(host, python, args), args, host)
         else:
             run_alone(python, args)
-    except (HostError, StepFailed, GraphError) as error:
+    except (HostError, StepFailed) as error:
         raise SystemExit(str(error)) from error
     except KeyboardInterrupt:
         say("\nStopped.")

@@ -99,7 +99,7 @@ class PictureAgreement:
 
         def encoded(numbers: tuple[int, ...]) -> Tensor:
             seen = self.encode(_unit(self._pixels(views, numbers).project(picture)))
-            return seen if rest is None else seen + views.subset(numbers).project(rest).to(seen)
+            return seen if rest is None else seen.to(rest) + views.subset(numbers).project(rest)
 
         for numbers, part in self.batches.each(range(len(views)), encoded):
             agreed[list(numbers)] = part.unflatten(0, (-1, n))[: len(numbers)].to(x.dtype)

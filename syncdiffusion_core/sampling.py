@@ -91,8 +91,7 @@ def sample(
         moved = Moved(x) if method.guidance is None else method.guidance(moment)
         moment = moment.at(moved.x)
         x0 = moment.predict(batches) if moved.x0 is None else moved.x0
-        fresh = None if method.ancestral is None else _fresh(views, strategy, method.ancestral.draw())
-        psi = _psi(moment, sigma_next, method.ancestral, fresh)
+        psi = _psi(moment, sigma_next, method.ancestral, _fresh(views, strategy, method.ancestral))
         state = strategy.advance(moment, state, x0, psi, method.agreement)
         if method.on_step is not None:
             method.on_step(moment, x0, state)
@@ -100,12 +99,16 @@ def sample(
     if strategy.on_canvas:
         return Sampled(filled(views, state), views.project(state), x0)
     # F(x0), which views without noise are, has been resampled twice: the canvas is made of what the model said.
-    clean = x0 if sigmas[-1] == 0 or not method.agreement.in_latents else state
+    is_clean = strategy.averages_clean and (sigmas[-1] == 0 or not method.agreement.in_latents)
+    clean = x0 if is_clean else state
     return Sampled(method.agreement.result(views, clean), state, x0)
 
 
-def _fresh(views: ViewSet, strategy: Strategy, noise: Tensor) -> Tensor:
+def _fresh(views: ViewSet, strategy: Strategy, ancestral: Ancestral | None) -> Tensor | None:
     """Noise of one ancestral step, drawn once, on the canvas: views that drew their own would average it away."""
+    if ancestral is None or ancestral.eta == 0:
+        return None
+    noise = ancestral.draw()
     if not strategy.steps_views:
         return noise
     return views.project(noise) if strategy.on_canvas else noise_of(views, noise)

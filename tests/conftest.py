@@ -42,7 +42,7 @@ def _import_file(path: Path) -> ModuleType:
     return module
 
 
-_host, _browser, _client = _import_scripts("_host", "_browser", "_client")
+_host, _browser, *_ = _import_scripts("_host", "_browser", "_client", "_follower")
 _harness = _import_file(TESTS / "harness.py")
 _damage = _import_file(TESTS / "damage.py")
 _running = _import_file(TESTS / "e2e" / "server.py")

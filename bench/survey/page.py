@@ -1,6 +1,6 @@
-"""The survey's page: one HTML file that loads nothing, runs only its own script and keeps its data inert.
+"""The survey's page: page.html with its data, which loads nothing, runs only its own script and keeps the data inert.
 
-The policy allows the one script and the one style sheet by their hashes, so that markup which finds its way into
+Its policy allows the one script and the one style sheet by their hashes, so that markup which finds its way into
 the page still could not run; and what comes from files (names, prompts) is put in as text by the script.
 """
 
@@ -8,43 +8,32 @@ import base64
 import hashlib
 import io
 import json
+import re
 from pathlib import Path
 
 from PIL import Image
 
 from bench.survey.questions import Question, survey_id
 
-FOLDER = Path(__file__).parent
+TEMPLATE = Path(__file__).with_name("page.html")
 JPEG_QUALITY = 95
 
 
 def page(questions: list[Question], names: tuple[str, str], seed: int, lossless: bool = False) -> str:
     """The HTML text. Write it with line feeds only: the hashes are of the text as a browser reads it."""
-    script, style = (_part(f"page.{kind}") for kind in ("js", "css"))
-    policy = (
-        f"default-src 'none'; img-src data:; script-src '{_hash(script)}'; style-src '{_hash(style)}';"
-        " base-uri 'none'; form-action 'none'"
-    )
-    data = {
-        "survey": survey_id(questions),
-        "names": names,
-        "seed": seed,
-        "questions": [
-            {
-                "pair": question.pair,
-                "prompt": question.prompt,
-                "vigilance": question.vigilance,
-                "width": question.a.width,
-                "height": question.a.height,
-                "a": data_uri(question.a, lossless),
-                "b": data_uri(question.b, lossless),
-            }
-            for question in questions
-        ],
-    }
-    parts = {"POLICY": policy, "STYLE": style, "SURVEY": embedded(data), "SCRIPT": script}
-    pieces = _part("page.html").split("@@")  # text and names of parts take turns, so nothing is put into a part
-    return "".join(parts[piece] if k % 2 else piece for k, piece in enumerate(pieces))
+    asked = [
+        {
+            **{"pair": question.pair, "prompt": question.prompt, "vigilance": question.vigilance},
+            **{"width": question.a.width, "height": question.a.height},
+            **{"a": data_uri(question.a, lossless), "b": data_uri(question.b, lossless)},
+        }
+        for question in questions
+    ]
+    data = {"survey": survey_id(questions), "names": names, "seed": seed, "questions": asked}
+    template = TEMPLATE.read_text(encoding="utf-8")
+    parts = {kind: _hash(re.search(f"<{kind}>(.*?)</{kind}>", template, re.DOTALL)[1]) for kind in ("script", "style")}
+    parts["survey"] = embedded(data)
+    return re.sub("@@([a-z]+)@@", lambda place: parts[place[1]], template)  # at once, so nothing is put into a part
 
 
 def embedded(data: object) -> str:
@@ -55,16 +44,9 @@ def embedded(data: object) -> str:
 
 def data_uri(picture: Image.Image, lossless: bool) -> str:
     """A picture coded anew: the format says nothing of its folder, and a file's metadata (workflow) stays out."""
-    buffer = io.BytesIO()
-    if lossless:
-        picture.save(buffer, "PNG")
-    else:
-        picture.save(buffer, "JPEG", quality=JPEG_QUALITY, subsampling=0)
-    return f"data:image/{'png' if lossless else 'jpeg'};base64,{base64.b64encode(buffer.getvalue()).decode()}"
-
-
-def _part(name: str) -> str:
-    return (FOLDER / name).read_text(encoding="utf-8")
+    buffer, kind = io.BytesIO(), "png" if lossless else "jpeg"
+    picture.save(buffer, kind, **({} if lossless else {"quality": JPEG_QUALITY, "subsampling": 0}))
+    return f"data:image/{kind};base64,{base64.b64encode(buffer.getvalue()).decode()}"
 
 
 def _hash(text: str) -> str:

@@ -1,55 +1,57 @@
 """One participant's answers as the page gives them, checked before anything is made of them."""
 
-import json
-import math
-from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from bench.survey.pictures import Refused
 
-FORMAT = "panorama-survey-1"
-ARMS = ("a", "b")
+Arm = Literal["a", "b"]
 
 
-@dataclass(frozen=True)
-class Answer:
+class Answer(BaseModel):
     """first: the arm that was shown left or on top. chosen: an arm too. seconds: for how long it was looked at."""
 
+    model_config = ConfigDict(strict=True)
+    question: int
     pair: str
     vigilance: bool
-    first: str
-    chosen: str
-    seconds: float
-
-    def __post_init__(self) -> None:
-        _check(type(self.pair) is str, "pair", "a text", self.pair)
-        _check(type(self.vigilance) is bool, "vigilance", "true or false", self.vigilance)
-        _check(self.first in ARMS, "first", "a or b", self.first)
-        _check(self.chosen in ARMS, "chosen", "a or b", self.chosen)
-        number = type(self.seconds) in (int, float) and math.isfinite(self.seconds) and self.seconds >= 0
-        _check(number, "seconds", "a number, 0 or more", self.seconds)
+    first: Arm
+    chosen: Arm
+    seconds: float = Field(ge=0, allow_inf_nan=False)
 
 
-@dataclass(frozen=True)
-class Sheet:
-    """The answers of one participant, by question. names: of both arms, None in what was copied from the page."""
+class Sheet(BaseModel):
+    """The answers of one participant. names: of both arms, None in what was copied from the page."""
 
-    path: Path
+    model_config = ConfigDict(strict=True)
+    format: Literal["panorama-survey-1"]
     survey: str
     seed: int
     participant: int
-    names: tuple[str, str] | None
-    answers: dict[int, Answer]
+    names: tuple[str, str] | None = None
+    answers: list[Answer]
+    path: Path = Path()
+
+    @field_validator("answers")
+    @classmethod
+    def _whole(cls, answers: list[Answer]) -> list[Answer]:
+        if len({answer.question for answer in answers}) < len(answers):
+            raise ValueError("every question has to have a number of its own")
+        if all(answer.vigilance for answer in answers):
+            raise ValueError("there has to be at least one pair beside the vigilance pairs")
+        return answers
 
     @property
     def checks(self) -> list[Answer]:
         """The vigilance pairs; b is right."""
-        return [answer for answer in self.answers.values() if answer.vigilance]
+        return [answer for answer in self.answers if answer.vigilance]
 
     @property
     def asked(self) -> list[Answer]:
         """The pairs that are counted."""
-        return [answer for answer in self.answers.values() if not answer.vigilance]
+        return [answer for answer in self.answers if not answer.vigilance]
 
     @property
     def right(self) -> int:
@@ -69,38 +71,16 @@ class Sheet:
     @property
     def questions(self) -> frozenset[tuple[int, str, bool]]:
         """What was asked: the same in all results of one page."""
-        return frozenset((k, answer.pair, answer.vigilance) for k, answer in self.answers.items())
+        return frozenset((answer.question, answer.pair, answer.vigilance) for answer in self.answers)
 
 
 def read_sheet(path: Path) -> Sheet:
     """A result file; raises Refused with its path where it is damaged or no result."""
     try:
-        return _sheet(path, json.loads(path.read_text(encoding="utf-8-sig")))
-    except KeyError as error:
-        raise Refused(f"{path}: {error.args[0]} is missing; give the file as it was downloaded") from error
-    except (OSError, ValueError, TypeError, RecursionError) as error:
+        return Sheet.model_validate_json(path.read_text(encoding="utf-8-sig")).model_copy(update={"path": path})
+    except ValidationError as error:
+        first = error.errors()[0]
+        why = f"{'.'.join(map(str, first['loc'])) or 'the file'}: {first['msg']}"
+        raise Refused(f"{path}: {why}; give the file as it was downloaded") from error
+    except (OSError, ValueError) as error:
         raise Refused(f"{path}: {error}; give the file as it was downloaded") from error
-
-
-def _sheet(path: Path, data: dict) -> Sheet:
-    _check(
-        isinstance(data, dict) and data.get("format") == FORMAT, "the file", f"a result of format {FORMAT}", "another"
-    )
-    _check(type(data["survey"]) is str, "survey", "a text", data["survey"])
-    for field in ("seed", "participant"):
-        _check(type(data[field]) is int, field, "a whole number", data[field])
-    names = data.get("names")
-    two = type(names) is list and len(names) == 2 and all(type(name) is str for name in names)
-    _check(names is None or two, "names", "two texts", names)
-    answers = {}
-    for row in data["answers"]:
-        question = row["question"]
-        _check(type(question) is int and question not in answers, "question", "a number of its own", question)
-        answers[question] = Answer(*(row[field] for field in ("pair", "vigilance", "first", "chosen", "seconds")))
-    _check(any(not answer.vigilance for answer in answers.values()), "answers", "at least one pair", len(answers))
-    return Sheet(path, data["survey"], data["seed"], data["participant"], tuple(names) if names else None, answers)
-
-
-def _check(holds: bool, what: str, rule: str, got: object) -> None:
-    if not holds:
-        raise ValueError(f"{what} has to be {rule}, got {got!r}")

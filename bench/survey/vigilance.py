@@ -21,26 +21,27 @@ def montage(size: tuple[int, int], parts: Iterable[Image.Image]) -> Image.Image:
 
     Parts are scaled to the shorter side. Raises Refused where they run out before the end, or one is all of it.
     """
-    (width, height), canvas, filled, count = size, Image.new("RGB", size), 0, 0
-    wide = width >= height
+    width, height = size
+    if height > width:
+        return _turned(montage((height, width), map(_turned, parts)))
+    canvas, filled, count = Image.new("RGB", size), 0, 0
     for part in parts:
-        scale = height / part.height if wide else width / part.width
-        scaled = part if scale == 1 else part.resize(_scaled(part.size, scale), Image.Resampling.LANCZOS)
-        canvas.paste(scaled, (filled, 0) if wide else (0, filled))
-        filled += scaled.width if wide else scaled.height
-        count += 1
-        if filled >= max(size):
+        scaled = part.resize((max(1, round(part.width * height / part.height)), height), Image.Resampling.LANCZOS)
+        canvas.paste(scaled, (filled, 0))
+        filled, count = filled + scaled.width, count + 1
+        if filled >= width:
             break
-    if filled >= max(size) and count > 1:
+    if filled >= width and count > 1:
         return canvas
     raise Refused(
-        f"vigilance: {count} pictures fill {filled} of {max(size)} px where two or more have to fill them all: give"
+        f"vigilance: {count} pictures fill {filled} of {width} px where two or more have to fill them all: give"
         " more or narrower ones (--vigilance FOLDER), or ask no vigilance pairs (--vigilance-pairs 0)"
     )
 
 
-def _scaled(size: tuple[int, int], scale: float) -> tuple[int, int]:
-    return max(1, round(size[0] * scale)), max(1, round(size[1] * scale))
+def _turned(picture: Image.Image) -> Image.Image:
+    """Rows for columns; twice is the picture itself."""
+    return picture.transpose(Image.Transpose.TRANSPOSE)
 
 
 def from_folder(folder: Path, complain: Complain) -> Parts:

@@ -218,7 +218,7 @@ def image_views(maps: tuple[ImageLook, ...], size: Size, cells: Size, planes: in
     )
 
 
-def shown(look: ImageLook, picture: Tensor, cells: Size) -> Tensor:
+def seen(look: ImageLook, picture: Tensor, cells: Size) -> Tensor:
     """What a view shows of a picture [N, C, H, W] of values in [0, 1]: of the same shape. cells: see ``ImageLook``."""
     view = image_views((look,), (picture.shape[-2], picture.shape[-1]), cells).project(picture)
     return 1 + view if look.sign < 0 else view

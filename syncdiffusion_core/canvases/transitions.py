@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .images import TURNED, ImageLook, ImageMap, Size, block_order, shown
+from .images import TURNED, ImageLook, ImageMap, Size, block_order, seen
 from .permutations import columns_down
 from .pieces import Pieces, blocks, jigsaw_pieces
 
@@ -47,15 +47,15 @@ def pictures_between(picture: Tensor, look: ImageLook, cells: Size, count: int, 
     move = motion(picture, look, cells)
     for k in range(1, count - 1):
         yield move(easing(k / (count - 1)))
-    yield shown(look, picture[None], cells)[0]
+    yield seen(look, picture[None], cells)[0]
 
 
 def motion(picture: Tensor, look: ImageLook, cells: Size) -> Move:
     """The picture at any part of the way; see ``pictures_between``. It meets the ends but for rounding."""
-    goal = shown(look, picture[None], cells)[0]
+    goal = seen(look, picture[None], cells)[0]
     size = (picture.shape[-2], picture.shape[-1])
     if look.kind in TURNED:
-        return lambda part: shown(replace(look, angle_deg=part * look.angle_deg), picture[None], cells)[0]
+        return lambda part: seen(replace(look, angle_deg=part * look.angle_deg), picture[None], cells)[0]
     if look.kind is ImageMap.SKEW:
         return lambda part: _slid(picture, part * columns_down(size[1], look.much))
     if look.kind in (ImageMap.IDENTITY, ImageMap.NEGATE):

@@ -15,6 +15,7 @@ from bench.settled import digest_of
 from bench.surface import lacking
 from bench.wrong_spectra import noise, ramps, upload_pictures
 from syncdiffusion_core.canvases.window_layout import WindowLayout
+from syncdiffusion_core.views.schedule import CellGrid
 
 
 def graph(arm):
@@ -24,7 +25,7 @@ def graph(arm):
 def test_windows_are_the_papers_quarter_apart():
     width = FRONTIER.widths_px[0]
     side, stride = FRONTIER.window_px, FRONTIER.stride_px
-    windows = WindowLayout(side, side, stride, stride).resolve((side, width), cell_px=1)
+    windows = WindowLayout(side, side, stride, stride).tiled((side, width), CellGrid(1))
     assert (len(windows.origins), side // stride, FRONTIER.steps, FRONTIER.cfg) == (21, 4, 25, DEMO.cfg)
 
 

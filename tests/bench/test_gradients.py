@@ -10,9 +10,10 @@ from bench import gradients
 from bench.gradient_report import write_report
 from bench.journal import Journal
 from bench.wrong_spectra import WHITE, bent
-from syncdiffusion_core.denoiser import Rows
+from syncdiffusion_core.canvases.windows import full_canvas
 from syncdiffusion_core.guidance.pullbacks import forward_only
 from syncdiffusion_core.guidance.spectrum import Spectrum
+from syncdiffusion_core.moment import Moment
 from syncdiffusion_core.process import variance_exploding
 
 SIGMA = 3.0
@@ -42,7 +43,8 @@ def test_products_of_a_quadratic_network():
 def test_the_usual_difference_is_the_packs_own():
     x, g = randn(2, 4, 4, 4), randn(2, 4, 4, 4, seed=1)
     found = gradients.differences(torch.tanh, x, g, SIGMA)["forward, h = 0.1"]
-    own = forward_only(lambda x, sigma, rows: x.tanh(), variance_exploding(), x, SIGMA, Rows.grid(2, (0,)), x.tanh(), g)
+    moment = Moment(full_canvas((4, 4)), x, 0, SIGMA, 2, variance_exploding(), lambda x, sigma, rows: x.tanh())
+    own = forward_only(moment, x.tanh(), g)
     torch.testing.assert_close(found, own)
 
 

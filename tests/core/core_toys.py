@@ -16,7 +16,7 @@ from syncdiffusion_core.canvases.windows import Windows
 from syncdiffusion_core.denoiser import Rows
 from syncdiffusion_core.guidance.loss import PerceptualLoss
 from syncdiffusion_core.guidance.perceptual import Limits, Passes, PerceptualGuidance
-from syncdiffusion_core.guidance.pullbacks import ThroughModel
+from syncdiffusion_core.guidance.pullbacks import Gradient, make_pullback, torch_refusal
 from syncdiffusion_core.guidance.turns import Guided, Turns
 from syncdiffusion_core.moment import Moment
 from syncdiffusion_core.process import variance_exploding
@@ -217,7 +217,8 @@ def guided(weights, loss=None, report=None, **options):
     passes = Passes(options.pop("first", 1), options.pop("pulled", 1), options.pop("second", True))
     limits = Limits(options.pop("max_move", None), options.pop("where", None))
     turns = Turns(options.pop("guided", Guided.ALL), options.pop("shared", False))
-    pullback = options.pop("pullback", None) or ThroughModel()
+    gradient, refusal = options.pop("gradient", Gradient.THROUGH_MODEL), options.pop("refusal", torch_refusal)
+    pullback = make_pullback(gradient, options.pop("spectrum", None), options.pop("source", None), refusal)
     assert not options, options
     guidance = PerceptualGuidance(weights, loss, pullback, turns, passes, limits)
     return guidance if report is None else Reporting(guidance, report)
@@ -239,3 +240,8 @@ class Reporting:
 def moment(views, x, sigma, denoiser=eps_denoiser, process=None, step=0) -> Moment:
     """A moment of a run over these views, x [V*N, C, h, w]."""
     return Moment(views, x, step, sigma, len(x) // len(views), process or variance_exploding(), denoiser)
+
+
+def resolved(layout, canvas: tuple[int, int], cell_px: int = 1, patch: int = 1):
+    """The windows of a run, step by step, as its grid has them."""
+    return layout.resolve(canvas, CellGrid(cell_px, patch)).latent

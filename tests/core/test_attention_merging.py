@@ -37,7 +37,7 @@ def random_case(seed: int) -> tuple[Windows, int]:
     canvas = tuple(side + step * dice.randint(0, 6) for side in window)
     wrap = (dice.random() < 0.5, dice.random() < 0.5)
     layout = WindowLayout(window[1], window[0], stride[1], stride[0], wrap[1], wrap[0], dice.choice(list(Blend)))
-    return layout.resolve(canvas, 1), cells
+    return toys.tiled(layout, canvas), cells
 
 
 def tokens_of(windows: Windows, cells: int) -> tuple[int, int]:
@@ -102,7 +102,7 @@ def test_one_window_over_the_canvas_is_plain_attention():
 
 def test_windows_side_by_side_attend_to_each_other():
     """Two that do not overlap: torch's attention of each window's queries to the keys of both."""
-    windows = WindowLayout(4, 2, 4, 2).resolve((2, 8), 1)
+    windows = toys.tiled(WindowLayout(4, 2, 4, 2), (2, 8))
     hidden = toys.randn(2, 8, WIDTH, seed=2)
     tokens = MergedTokens(windows, (2, 4), 1)
     ours = tokens.split(layer(tokens.merge(hidden)))
@@ -113,7 +113,7 @@ def test_windows_side_by_side_attend_to_each_other():
 
 def test_merging_hidden_states_merges_queries_keys_and_values():
     """They are linear, and the weights of a mean sum to 1."""
-    windows = WindowLayout(4, 4, 2, 2, wrap_x=True, blend=Blend.GAUSSIAN).resolve((4, 8), 1)
+    windows = toys.tiled(WindowLayout(4, 4, 2, 2, wrap_x=True, blend=Blend.GAUSSIAN), (4, 8))
     tokens, hidden = MergedTokens(windows, (4, 4), 1), toys.randn(4, 16, WIDTH, seed=3)
     for matrix in toys.randn(3, WIDTH, WIDTH, seed=4):
         torch.testing.assert_close(tokens.merge(hidden @ matrix), tokens.merge(hidden) @ matrix)
@@ -121,8 +121,8 @@ def test_merging_hidden_states_merges_queries_keys_and_values():
 
 def test_a_common_shift_of_all_windows_changes_nothing():
     """Rolled windows start between tokens: attention knows which tokens are the same, not where they are."""
-    still = WindowLayout(4, 4, 2, 2, wrap_x=True).resolve((4, 8), 1)
-    rolled = Windows(still.canvas, still.window, tuple((top, (left + 3) % 8) for top, left in still.origins))
+    still = toys.tiled(WindowLayout(4, 4, 2, 2, wrap_x=True), (4, 8))
+    rolled = Windows(still.canvas, still.view, tuple((top, (left + 3) % 8) for top, left in still.origins))
     hidden = toys.randn(4, 4, WIDTH, seed=5)
     results = [layer(MergedTokens(windows, (2, 2), 1).merge(hidden)) for windows in (still, rolled)]
     splits = [MergedTokens(w, (2, 2), 1).split(r) for w, r in zip((still, rolled), results, strict=True)]
@@ -130,7 +130,7 @@ def test_a_common_shift_of_all_windows_changes_nothing():
 
 
 def test_half_precision_is_summed_in_float32_and_given_back():
-    windows = WindowLayout(4, 4, 1, 4).resolve((4, 8), 1)
+    windows = toys.tiled(WindowLayout(4, 4, 1, 4), (4, 8))
     hidden = toys.randn(5, 16, WIDTH, seed=6).half()
     tokens = MergedTokens(windows, (4, 4), 1)
     merged = tokens.merge(hidden)
@@ -140,7 +140,7 @@ def test_half_precision_is_summed_in_float32_and_given_back():
 
 def test_windows_parts_of_a_token_apart_keep_their_tokens_and_look_at_each_other():
     """Tokens of 2x2 cells, windows 1 cell apart: torch's attention to the keys of both, none averaged."""
-    windows = WindowLayout(4, 4, 1, 4).resolve((4, 5), 1)
+    windows = toys.tiled(WindowLayout(4, 4, 1, 4), (4, 5))
     hidden = toys.randn(2, 4, WIDTH, seed=7)
     tokens = MergedTokens(windows, (2, 2), 1)
     merged = tokens.merge(hidden)
@@ -160,7 +160,7 @@ def test_cells_of_a_token(window, layer_size, cells):
 
 
 def test_covers():
-    windows = WindowLayout(4, 4, 2, 4).resolve((4, 8), 1)
+    windows = toys.tiled(WindowLayout(4, 4, 2, 4), (4, 8))
     assert covers(windows)
     assert covers(windows.subset([0, 2]))
     assert not covers(windows.subset([0, 1]))

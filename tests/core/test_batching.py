@@ -10,11 +10,9 @@ import torch
 from syncdiffusion_core.batching import ALONE, WindowBatches, batches
 from syncdiffusion_core.canvases.window_layout import WindowLayout
 from syncdiffusion_core.denoiser import denoise_views
-from syncdiffusion_core.guidance.perceptual import PerceptualGuidance
 from syncdiffusion_core.guidance.pullbacks import Gradient
-from syncdiffusion_core.guidance.targets import Anchor, AnchorKind
+from syncdiffusion_core.guidance.targets import AnchorKind, make_target
 from syncdiffusion_core.process import variance_exploding
-from syncdiffusion_core.sampling import sample
 
 
 @pytest.mark.parametrize("count", [1, 2, 5, 21, 24])
@@ -168,14 +166,17 @@ def test_a_host_names_its_own_errors():
 
 
 SIGMAS = (8.0, 2.0, 0.7, 0.0)
-WINDOWS = WindowLayout(6, 6, 2, 6).resolve((6, 24), 1)
+WINDOWS = toys.tiled(WindowLayout(6, 6, 2, 6), (6, 24))
 
 
 @pytest.mark.parametrize("limit", [2, 4, 6])
 @pytest.mark.parametrize("n", [1, 2])
 def test_a_run_that_runs_out_of_memory_ends_at_the_same_canvas(limit, n):
     canvas = 8.0 * toys.randn(n, 4, 6, 24)
-    run = lambda model, size: sample(model, variance_exploding(), WINDOWS, canvas, SIGMAS, batch_size=size)  # noqa: E731
+
+    def run(model, size):
+        return toys.sampled(model, variance_exploding(), WINDOWS, canvas, SIGMAS, batches=size).canvas
+
     kept = WindowBatches(16)
     got = run(Full(limit), kept)
     assert kept.size * n <= limit
@@ -194,10 +195,9 @@ def test_guidance_that_runs_out_of_memory_moves_the_same(gradient, anchor, where
         return toys.smooth_decode(x0)
 
     def moved(decode, model, size):
-        guide = PerceptualGuidance(
-            decode, toys.ToyDistance(), [3000.0], Anchor(anchor), gradient, batch_size=size, first_pass_batch=size
-        )
-        return guide(WINDOWS, x, 0, 0.8, 2, model, variance_exploding())[0]
+        options = {"decode": decode, "target": make_target(anchor), "gradient": gradient}
+        guide = toys.guided([3000.0], first=size, pulled=size, **options)
+        return guide(toys.moment(WINDOWS, x, 0.8, model)).x
 
     wanted = moved(toys.smooth_decode, toys.eps_denoiser, 1)
     got = moved(decode, full if where == "denoiser" else toys.eps_denoiser, WindowBatches(6))

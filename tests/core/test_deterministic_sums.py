@@ -5,62 +5,25 @@ import random
 import core_toys as toys
 import pytest
 import torch
+from one_order import OneOrder
 from torch import Tensor
-from torch.utils._python_dispatch import TorchDispatchMode
 
+from syncdiffusion_core.agreement import LATENTS
 from syncdiffusion_core.attention_merging import MergedTokens
 from syncdiffusion_core.blending import Blend, window_weight
-from syncdiffusion_core.canvases.grids import Grid, resolve_grid
+from syncdiffusion_core.canvases.grids import Grid
 from syncdiffusion_core.canvases.window_layout import WindowLayout
 from syncdiffusion_core.canvases.windows import Windows, full_canvas
-from syncdiffusion_core.extrapolation import extrapolate, visiting_order
+from syncdiffusion_core.extrapolation import Outpainted, extrapolate, visiting_order
 from syncdiffusion_core.guidance.pullbacks import Gradient
-from syncdiffusion_core.guidance.turns import Guided, PerceptualGuidance
+from syncdiffusion_core.guidance.turns import Guided
 from syncdiffusion_core.perceptual.resized import Resized
 from syncdiffusion_core.process import variance_exploding
-from syncdiffusion_core.sampling import sample
 from syncdiffusion_core.strategies import Synchronisation
-from syncdiffusion_core.views.view_set import aggregate, resynchronise
+from syncdiffusion_core.views.view_set import aggregate
 
 VE = variance_exploding()
 SIGMAS = [8.0, 2.0, 0.5, 0.0]
-
-UNORDERED = {
-    *("index_add", "index_add_", "index_reduce", "index_reduce_", "index_copy", "index_copy_", "put", "put_"),
-    *("scatter", "scatter_", "scatter_add", "scatter_add_", "scatter_reduce", "scatter_reduce_", "segment_reduce"),
-    *("bincount", "histc", "cumsum", "cumsum_", "kthvalue", "embedding_dense_backward", "_embedding_bag"),
-    *("_adaptive_avg_pool2d_backward", "_adaptive_avg_pool3d_backward", "avg_pool3d_backward"),
-    *("adaptive_max_pool2d_backward", "max_pool3d_with_indices_backward", "fractional_max_pool2d_backward"),
-    *("upsample_linear1d_backward", "upsample_bilinear2d_backward", "upsample_bicubic2d_backward"),
-    *("_upsample_bilinear2d_aa_backward", "_upsample_bicubic2d_aa_backward", "upsample_trilinear3d_backward"),
-    *("reflection_pad1d_backward", "reflection_pad2d_backward", "reflection_pad3d_backward"),
-    *("replication_pad1d_backward", "replication_pad2d_backward", "replication_pad3d_backward"),
-    *("grid_sampler_2d_backward", "grid_sampler_3d_backward", "nll_loss2d_forward", "_ctc_loss_backward"),
-}
-"""Whose order on CUDA is not fixed, by the documentation of ``torch.use_deterministic_algorithms`` (2.5 to 2.9)."""
-INDEX_PUTS = {"index_put", "index_put_", "_index_put_impl_", "_unsafe_index_put"}
-"""Ordered on CUDA where no place is written twice."""
-
-
-class OneOrder(TorchDispatchMode):
-    """Fails on an operation whose result on CUDA depends on the order of threads; the backward passes' too."""
-
-    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
-        name = func.overloadpacket.__name__
-        assert name not in UNORDERED, f"{name} has no fixed order on CUDA"
-        if name in INDEX_PUTS:
-            accumulates = args[3] if len(args) > 3 else (kwargs or {}).get("accumulate", False)
-            assert not accumulates, f"{name} accumulates"
-            assert _distinct(args[1]), f"{name} writes one place twice"
-        return func(*args, **(kwargs or {}))
-
-
-def _distinct(indices: list[Tensor | None]) -> bool:
-    given = [index for index in indices if index is not None]
-    if given[0].dtype == torch.bool:
-        return True
-    places = torch.stack([index.flatten() for index in torch.broadcast_tensors(*given)])
-    return places.unique(dim=1).shape[1] == places.shape[1]
 
 
 # The guard itself.
@@ -142,7 +105,7 @@ def random_windows(seed: int, cells: int = 1) -> Windows:
     canvas = tuple(side + dice.randint(0, 9) for side in window)
     wrap = (dice.random() < 0.5, dice.random() < 0.5)
     layout = WindowLayout(window[1], window[0], stride[1], stride[0], wrap[1], wrap[0], dice.choice(list(Blend)))
-    return layout.resolve(canvas, 1)
+    return toys.tiled(layout, canvas)
 
 
 def same_bits(one: Tensor, other: Tensor) -> bool:
@@ -178,7 +141,7 @@ def test_merged_tokens_have_the_bits_of_sums_over_an_index(seed, dtype):
 
 def test_the_papers_panoramas_bit_by_bit():
     for canvas in ((64, 384), (160, 160)):
-        windows = WindowLayout(64, 64, 16, 16, blend=Blend.GAUSSIAN).resolve(canvas, 1)
+        windows = toys.tiled(WindowLayout(64, 64, 16, 16, blend=Blend.GAUSSIAN), canvas)
         views = toys.randn(len(windows), 4, 64, 64, seed=1).float()
         wanted = summed_over_an_index(windows, views)
         assert all(same_bits(*pair) for pair in zip(windows.unproject(views), wanted, strict=True))
@@ -205,13 +168,12 @@ def test_the_maps_and_their_gradients(seed):
     noise = toys.randn(len(windows) * 2, 4, *windows.view, seed=seed + 1)
     with OneOrder():
         views = windows.project(canvas) * noise
-        (aggregate(windows, views).square().sum() + resynchronise(windows, views).sin().sum()).backward()
+        (aggregate(windows, views).square().sum() + LATENTS.views(windows, views).sin().sum()).backward()
     assert canvas.grad.isfinite().all()
 
 
-def guidance(**options) -> PerceptualGuidance:
-    weights = [300.0, 300.0, 0.0]
-    return PerceptualGuidance(toys.clamped_decode, toys.ToyDistance(), weights, **{"batch_size": 2} | options)
+def guidance(**options):
+    return toys.guided([300.0, 300.0, 0.0], **{"pulled": 2} | options)
 
 
 LAYOUTS = [
@@ -228,7 +190,7 @@ LAYOUTS = [
     "options",
     [
         {},
-        {"guided": Guided.ROTATING, "second_pass": False},
+        {"guided": Guided.ROTATING, "second": False},
         {"gradient": Gradient.FORWARD_ONLY, "max_move": 0.5},
         {"where": torch.rand(2, 8, 14, generator=torch.Generator().manual_seed(0))},
     ],
@@ -236,10 +198,9 @@ LAYOUTS = [
 def test_a_guided_run(layout, options):
     start = 8.0 * toys.randn(2, 4, 8, 14)
     with OneOrder():
-        got = sample(
-            toys.eps_denoiser, VE, resolve_grid(layout, (8, 14), 1), start, SIGMAS, guidance=guidance(**options)
-        )
-    assert got.isfinite().all()
+        windows = toys.resolved(layout, (8, 14))
+        got = toys.sampled(toys.eps_denoiser, VE, windows, start, SIGMAS, guidance=guidance(**options))
+    assert got.canvas.isfinite().all()
 
 
 def test_a_smaller_picture_for_the_perceptual_network():
@@ -251,18 +212,19 @@ def test_a_smaller_picture_for_the_perceptual_network():
 
 @pytest.mark.parametrize("synchronisation", list(Synchronisation))
 def test_every_strategy(synchronisation):
-    windows = LAYOUTS[0].resolve((6, 14), 1)
+    windows = toys.tiled(LAYOUTS[0], (6, 14))
     with OneOrder():
-        sample(toys.eps_denoiser, VE, windows, 8.0 * toys.randn(2, 4, 6, 14), SIGMAS, synchronisation)
+        toys.sampled(toys.eps_denoiser, VE, windows, 8.0 * toys.randn(2, 4, 6, 14), SIGMAS, synchronisation)
 
 
 def test_window_after_window():
-    windows = WindowLayout(6, 6, 4, 6).resolve((6, 14), 1)
+    windows = toys.tiled(WindowLayout(6, 6, 4, 6), (6, 14))
     known = torch.zeros(2, 1, 6, 14, dtype=torch.bool)
     clean = toys.randn(2, 4, 6, 14)
     with OneOrder():
         order = visiting_order(windows, known)
-        extrapolate(toys.eps_denoiser, VE, windows, 8.0 * clean, SIGMAS, known, clean, clean, order)
+        given = Outpainted(8.0 * clean, known, clean, clean)
+        extrapolate(toys.eps_denoiser, VE, windows.subset(order), given, SIGMAS)
 
 
 def test_one_window_over_the_canvas_is_given_back():

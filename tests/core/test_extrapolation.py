@@ -6,9 +6,8 @@ import torch
 
 from syncdiffusion_core.canvases.window_layout import WindowLayout
 from syncdiffusion_core.canvases.windows import full_canvas
-from syncdiffusion_core.extrapolation import extrapolate, visiting_order
+from syncdiffusion_core.extrapolation import Outpainted, extrapolate, visiting_order
 from syncdiffusion_core.process import rectified_flow, variance_exploding
-from syncdiffusion_core.sampling import sample
 
 SIGMAS = [0.97, 0.6, 0.3, 0.1, 0.0]
 FAMILIES = {"ve": (variance_exploding(), toys.eps_denoiser), "flow": (rectified_flow(), toys.flow_denoiser)}
@@ -16,7 +15,7 @@ HEIGHT, WIDTH, WINDOW, STRIDE = 4, 14, 6, 4
 
 
 def windows(wrap: bool = False, width: int = WIDTH):
-    return WindowLayout(WINDOW, HEIGHT, STRIDE, HEIGHT, wrap).resolve((HEIGHT, width), 1)
+    return toys.tiled(WindowLayout(WINDOW, HEIGHT, STRIDE, HEIGHT, wrap), (HEIGHT, width))
 
 
 def nothing_known(n: int = 1) -> torch.Tensor:
@@ -30,8 +29,8 @@ def run(family="ve", known=None, clean=None, view_set=None, sigmas=SIGMAS, n=1, 
     noise = toys.randn(n, 4, HEIGHT, WIDTH)
     start = process.compose(clean, noise, sigmas[0])
     view_set = view_set or windows()
-    given = (sigmas, known, clean, noise, visiting_order(view_set, known))
-    return extrapolate(denoiser, process, view_set, start, *given, **options), start
+    in_order = view_set.subset(visiting_order(view_set, known))
+    return extrapolate(denoiser, process, in_order, Outpainted(start, known, clean, noise), sigmas, **options), start
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -58,7 +57,8 @@ def test_one_window_is_plain_sampling():
     process, denoiser = FAMILIES["ve"]
     whole = full_canvas((HEIGHT, WIDTH))
     got, start = run(view_set=whole)
-    torch.testing.assert_close(got, sample(denoiser, process, whole, start, SIGMAS), rtol=0, atol=1e-12)
+    wanted = toys.sampled(denoiser, process, whole, start, SIGMAS).canvas
+    torch.testing.assert_close(got, wanted, rtol=0, atol=1e-12)
 
 
 def test_the_centre_comes_first_then_what_is_best_known():
@@ -101,9 +101,10 @@ def test_samples_do_not_see_each_other():
     process, denoiser = FAMILIES["ve"]
     noise = toys.randn(2, 4, HEIGHT, WIDTH)
     start = process.compose(clean, noise, SIGMAS[0])
-    order = visiting_order(windows(), known)
-    both = extrapolate(denoiser, process, windows(), start, SIGMAS, known, clean, noise, order)
-    one = extrapolate(denoiser, process, windows(), start[:1], SIGMAS, known[:1], clean[:1], noise[:1], order)
+    in_order = windows().subset(visiting_order(windows(), known))
+    given = Outpainted(start, known, clean, noise)
+    both = extrapolate(denoiser, process, in_order, given, SIGMAS)
+    one = extrapolate(denoiser, process, in_order, Outpainted(*(part[:1] for part in given)), SIGMAS)
     torch.testing.assert_close(both[:1], one, rtol=0, atol=1e-12)
 
 
@@ -118,8 +119,10 @@ def test_latents_with_a_time_axis():
         given, eps = (part[(slice(None), slice(None), *frames)] for part in (clean, noise))
         start = process.compose(given, eps, SIGMAS[0])
         where = known if frames else known[:, :, None]
-        order = visiting_order(windows(), where)
-        return extrapolate(lambda x, sigma, rows: x / 2, process, windows(), start, SIGMAS, where, given, eps, order)
+        in_order = windows().subset(visiting_order(windows(), where))
+        return extrapolate(
+            lambda x, sigma, rows: x / 2, process, in_order, Outpainted(start, where, given, eps), SIGMAS
+        )
 
     torch.testing.assert_close(run_frames(), torch.stack([run_frames(0), run_frames(1)], dim=2), rtol=0, atol=1e-12)
 
@@ -128,9 +131,10 @@ def test_the_canvas_may_live_on_another_device():
     """Torch's meta device refuses tensors of the CPU as a GPU does; only the windows' order needs values."""
     elsewhere = torch.zeros(1, 4, HEIGHT, WIDTH, device="meta")
     known = nothing_known().to("meta")
-    order = visiting_order(windows(), nothing_known())
-    arguments = (variance_exploding(), windows(), elsewhere, SIGMAS, known, elsewhere, elsewhere, order)
-    assert extrapolate(lambda x, sigma, rows: x / 2, *arguments).device == elsewhere.device
+    in_order = windows().subset(visiting_order(windows(), nothing_known()))
+    given = Outpainted(elsewhere, known, elsewhere, elsewhere)
+    got = extrapolate(lambda x, sigma, rows: x / 2, variance_exploding(), in_order, given, SIGMAS)
+    assert got.device == elsewhere.device
 
 
 def test_every_step_is_reported():

@@ -4,11 +4,11 @@ import core_toys as toys
 import pytest
 import torch
 
-from syncdiffusion_core.blending import Blend
-from syncdiffusion_core.canvases.grids import Grid, moving_grid, resolve_grid
+from syncdiffusion_core.canvases.grids import Grid, moving_grid
 from syncdiffusion_core.canvases.window_layout import WindowLayout
+from syncdiffusion_core.canvases.windows import Windows
+from syncdiffusion_core.guidance.targets import ReferenceView
 from syncdiffusion_core.process import variance_exploding
-from syncdiffusion_core.sampling import sample
 from syncdiffusion_core.strategies import Synchronisation
 from syncdiffusion_core.views.view_set import aggregate
 
@@ -28,7 +28,7 @@ SHAPES = pytest.mark.parametrize(
 
 
 def grid_of(grid, canvas, window, wrap=(False, False), patch=1):
-    return moving_grid(grid, canvas, window, wrap, patch, Blend.UNIFORM)
+    return moving_grid(grid, Windows(canvas, window, ((0, 0),)), wrap, patch)
 
 
 @MOVING
@@ -72,17 +72,17 @@ def test_an_alternating_grid_by_its_numbers():
 
 def test_the_grid_of_a_layout():
     tiled = WindowLayout(6, 6, 4, 6)
-    assert resolve_grid(tiled, (6, 14), 1).origins == tiled.resolve((6, 14), 1).origins
-    rolled = resolve_grid(WindowLayout(6, 6, 4, 6, wrap_x=True, grid=Grid.ROLLED), (6, 18), 1)
+    assert toys.resolved(tiled, (6, 14)).every.origins == toys.tiled(tiled, (6, 14)).origins
+    rolled = toys.resolved(WindowLayout(6, 6, 4, 6, wrap_x=True, grid=Grid.ROLLED), (6, 18))
     assert [len(rolled.at(step)) for step in range(6)] == [3] * 6
     with pytest.raises(ValueError, match="larger than the canvas"):
-        resolve_grid(WindowLayout(16, 6, 4, 6, grid=Grid.ROLLED), (6, 14), 1)
+        toys.resolved(WindowLayout(16, 6, 4, 6, grid=Grid.ROLLED), (6, 14))
 
 
 def test_half_overlapping_windows_by_their_numbers():
     def lefts(stride, **options):
         layout = WindowLayout(8, 8, stride, 8, grid=Grid.HALF, **options)
-        return [left for _, left in resolve_grid(layout, (8, 24), 1, patch=2).origins]
+        return [left for _, left in toys.resolved(layout, (8, 24), patch=2).every.origins]
 
     assert lefts(2) == [0, 4, 8, 12, 16]
     assert lefts(6) == [0, 6, 12, 16]
@@ -97,8 +97,8 @@ def test_a_model_that_looks_at_one_place_does_not_see_the_windows(grid):
         return x / (1 + sigma**2) + 0.1 * x.sin()
 
     start = 8.0 * toys.randn(2, 4, 6, 20)
-    moving, whole = grid_of(grid, (6, 20), (6, 6)), WindowLayout(20, 6, 20, 6).resolve((6, 20), 1)
-    got, wanted = (sample(pointwise, VE, views, start, SIGMAS, batch_size=3) for views in (moving, whole))
+    moving, whole = grid_of(grid, (6, 20), (6, 6)), toys.tiled(WindowLayout(20, 6, 20, 6), (6, 20))
+    got, wanted = (toys.sampled(pointwise, VE, views, start, SIGMAS, batches=3).canvas for views in (moving, whole))
     torch.testing.assert_close(got, wanted, rtol=0, atol=1e-12)
 
 
@@ -111,15 +111,15 @@ def test_the_loop_on_moving_windows_is_multidiffusion_of_each_steps_own(grid):
         x = windows.project(canvas)
         x0 = toys.eps_denoiser(x, sigma, toys.Rows.grid(2, windows.names))
         canvas = aggregate(windows, VE.step(x, x0, sigma, following))
-    got = sample(toys.eps_denoiser, VE, moving, start, SIGMAS, batch_size=2)
-    torch.testing.assert_close(got, canvas, rtol=0, atol=1e-11)
+    got = toys.sampled(toys.eps_denoiser, VE, moving, start, SIGMAS, batches=2)
+    torch.testing.assert_close(got.canvas, canvas, rtol=0, atol=1e-11)
 
 
 @pytest.mark.parametrize("synchronisation", [Synchronisation.VIEW_NOISE, Synchronisation.SYNCTWEEDIES])
 def test_a_state_of_views_needs_views_that_stay(synchronisation):
     moving = grid_of(Grid.ROLLED, (6, 20), (6, 6))
     with pytest.raises(ValueError, match=f"'{synchronisation.value}' keeps the views as its state.*multidiffusion"):
-        sample(toys.eps_denoiser, VE, moving, toys.randn(1, 4, 6, 20), SIGMAS, synchronisation)
+        toys.sampled(toys.eps_denoiser, VE, moving, toys.randn(1, 4, 6, 20), SIGMAS, synchronisation)
 
 
 # Windows in turns.
@@ -135,7 +135,7 @@ def test_a_state_of_views_needs_views_that_stay(synchronisation):
     ],
 )
 def test_windows_in_turns_do_not_overlap_and_each_has_its_turn(layout, canvas):
-    windows = layout.resolve(canvas, 1)
+    windows = toys.tiled(layout, canvas)
     turns = [windows.apart(turn) for turn in range(120)]
     assert all(windows.subset(turn).coverage().max() == 1 for turn in turns)
     assert {view for turn in turns for view in turn} == set(range(len(windows)))
@@ -145,18 +145,24 @@ def test_windows_in_turns_do_not_overlap_and_each_has_its_turn(layout, canvas):
 
 
 def test_turns_at_the_papers_stride_by_their_numbers():
-    windows = WindowLayout(64, 64, 16, 16).resolve((64, 384), 1)
+    windows = toys.tiled(WindowLayout(64, 64, 16, 16), (64, 384))
     assert windows.apart(0) == (0, 4, 8, 12, 16, 20)
     assert windows.apart(1) == (1, 5, 9, 13, 17)
     assert windows.apart(4) == windows.apart(0)
 
 
 def test_a_subset_keeps_the_names_of_its_windows():
-    windows = WindowLayout(8, 8, 2, 2).resolve((8, 20), 1)
+    windows = toys.tiled(WindowLayout(8, 8, 2, 2), (8, 20))
     some = windows.subset([5, 2])
     assert some.names == (5, 2)
     assert some.subset([1]).names == (2,)
-    assert some.nearest((0, 5)) == 1
+    assert on(some, (0, 5)) == 1
+
+
+def on(windows, corner):
+    """Number of the window that sees the most of one with that corner."""
+    place = Windows(windows.canvas, windows.view, (corner,))
+    return ReferenceView(place=place).stays(windows)
 
 
 @MOVING
@@ -165,13 +171,14 @@ def test_a_run_that_begins_later_sees_the_windows_of_those_steps(grid):
     for step in range(12):
         assert moving.later(5).at(step).origins == moving.at(5 + step).origins
         assert moving.later(2).later(3).at(step).names == moving.at(5 + step).names
-    still = WindowLayout(8, 8, 4, 8).resolve((8, 48), 1)
-    assert still.later(5) is still
+    still = toys.resolved(WindowLayout(8, 8, 4, 8), (8, 48))
+    assert still.later(5).at(3) is still.every
 
 
-def test_the_nearest_window_may_be_over_the_edge():
-    windows = WindowLayout(8, 8, 8, 8, wrap_x=True).resolve((8, 48), 1).subset([1, 3, 5])  # lefts 8, 24, 40
-    assert windows.nearest((0, 0)) == 0
-    assert windows.nearest((0, 47)) == 2
-    assert windows.nearest((0, 2)) == 0
-    assert windows.subset([1, 2]).nearest((0, 3)) == 1  # 21 cells to the right, 11 over the edge
+def test_the_window_that_sees_the_most_of_a_place_may_be_over_the_edge():
+    windows = toys.tiled(WindowLayout(8, 8, 8, 8, wrap_x=True), (8, 48)).subset([1, 3, 5])  # lefts 8, 24, 40
+    assert on(windows, (0, 0)) == 0
+    assert on(windows, (0, 47)) == 2
+    assert on(windows, (0, 2)) == 0
+    over = Windows((8, 48), (8, 8), ((0, 8), (0, 24), (0, 44)))
+    assert on(over, (0, 1)) == 2  # the first sees 1 column of it, the last 3 over the edge

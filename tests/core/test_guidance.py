@@ -10,11 +10,12 @@ import torch
 from syncdiffusion_core.canvases.window_layout import WindowLayout
 from syncdiffusion_core.canvases.windows import Windows
 from syncdiffusion_core.guidance.loss_scale import LossScale
-from syncdiffusion_core.guidance.perceptual import GuidanceTrace, Guided, PerceptualGuidance
 from syncdiffusion_core.guidance.pullbacks import Gradient, MissingBackward
-from syncdiffusion_core.guidance.targets import Anchor, AnchorKind
+from syncdiffusion_core.guidance.targets import AnchorKind, MeanOfViews, Picture, ReferenceView, make_target
+from syncdiffusion_core.guidance.trace import GuidanceTrace
+from syncdiffusion_core.guidance.turns import Guided
 from syncdiffusion_core.process import rectified_flow, variance_exploding
-from syncdiffusion_core.sampling import sample
+from syncdiffusion_core.sampling import Ancestral
 from syncdiffusion_core.strategies import Synchronisation
 
 VE, FLOW, EDM = variance_exploding(), rectified_flow(), variance_exploding(0.5)
@@ -27,14 +28,13 @@ def states(n=1, views=VIEWS, seed=0) -> torch.Tensor:
     return 1.3 * toys.randn(views * n, 4, SIZE, SIZE, seed=seed)
 
 
-def make(weight=WEIGHT, **options) -> PerceptualGuidance:
-    options = {"decode": toys.smooth_decode, "distance": toys.ToyDistance()} | options
-    return PerceptualGuidance(weights=[weight], **options)
+def make(weight=WEIGHT, **options):
+    return toys.guided([weight], **{"decode": toys.smooth_decode} | options)
 
 
 def moves(guidance, x, denoiser=toys.eps_denoiser, process=VE, sigma=SIGMA, n=1) -> torch.Tensor:
     """The moves of a guided step, [V, N, C, h, w]."""
-    return (guidance(row(x, n), x, 0, sigma, n, denoiser, process)[0] - x).unflatten(0, (-1, n))
+    return (guidance(toys.moment(row(x, n), x, sigma, denoiser, process)).x - x).unflatten(0, (-1, n))
 
 
 def row(x, n=1) -> Windows:
@@ -117,7 +117,7 @@ def test_the_centre_window_is_the_anchor_and_stays(views):
 @pytest.mark.parametrize("index", [0, 1, 4, -1, -5])
 def test_an_anchor_by_index_stays_and_draws_the_others(index):
     x = states()
-    got = moves(make(anchor=Anchor(AnchorKind.INDEX, index)), x)[:, 0]
+    got = moves(make(target=ReferenceView(index)), x)[:, 0]
     assert got[index].abs().max() == 0
     leaf = x.clone().requires_grad_(True)
     loss = anchored_loss(leaf, images(x)[[index]])
@@ -130,7 +130,7 @@ def test_an_anchor_by_index_stays_and_draws_the_others(index):
 @pytest.mark.parametrize("index", [5, -6, 99])
 def test_an_anchor_that_is_not_there_is_named(index):
     with pytest.raises(ValueError, match=f"anchor_index must be between .* and 4 .*5 windows.*got {index}"):
-        moves(make(anchor=Anchor(AnchorKind.INDEX, index)), states())
+        moves(make(target=ReferenceView(index)), states())
 
 
 @pytest.mark.parametrize("gradient", list(Gradient))
@@ -148,7 +148,7 @@ def test_a_reference_picture_draws_every_window(count):
     """One picture for all samples, or one each."""
     x = states(n=2)
     picture = toys.randn(count, 3, 2 * SIZE, 2 * SIZE, seed=3).sigmoid()
-    got = moves(make(anchor=Anchor(AnchorKind.IMAGE, image=picture), batch_size=2), x, n=2)
+    got = moves(make(target=Picture(picture), pulled=2), x, n=2)
     leaf = x.clone().requires_grad_(True)
     loss = anchored_loss(leaf, picture.expand(2, -1, -1, -1).repeat(VIEWS, 1, 1, 1), n=2)
     (gradient,) = torch.autograd.grad(loss.sum(), leaf)
@@ -158,7 +158,7 @@ def test_a_reference_picture_draws_every_window(count):
 
 def test_a_reference_picture_is_asked_for():
     with pytest.raises(ValueError, match="needs a picture; connect one to anchor_image or choose 'centre window'"):
-        Anchor(AnchorKind.IMAGE)
+        make_target(AnchorKind.IMAGE)
 
 
 class PixelDistance:
@@ -177,9 +177,7 @@ class PixelDistance:
 def test_the_mean_anchor_draws_windows_to_their_mean(batch_size):
     """With D = a' x and linear features: delta_i = -w s^2 cells/4096 * a'^2 * 2 (x_i - mean) / size."""
     x, gain = states(n=2).unflatten(0, (VIEWS, 2)), 0.6
-    guidance = make(
-        decode=lambda x0: x0, distance=PixelDistance(), anchor=Anchor(AnchorKind.MEAN), batch_size=batch_size
-    )
+    guidance = make(decode=lambda x0: x0, distance=PixelDistance(), target=MeanOfViews(), pulled=batch_size)
     got = moves(guidance, x.flatten(0, 1), denoiser=lambda x, sigma, rows: gain * x, n=2)
     size = 4 * SIZE * SIZE
     expected = -WEIGHT * CELLS * (1 + SIGMA**2) * gain**2 * 2 * (x - x.mean(0)) / size
@@ -192,14 +190,14 @@ def test_the_anchor_is_no_part_of_the_gradient():
     x = states()
     picture = images(x)[[VIEWS // 2]]
     got = moves(make(), x)
-    by_picture = moves(make(anchor=Anchor(AnchorKind.IMAGE, image=picture)), x)
+    by_picture = moves(make(target=Picture(picture)), x)
     others = [0, 1, 3, 4]
     torch.testing.assert_close(got[others], by_picture[others], rtol=0, atol=1e-12)
 
 
 def test_the_only_window_is_its_own_anchor():
     x = states(views=1)
-    assert torch.equal(make()(row(x), x, 0, SIGMA, 1, toys.eps_denoiser, VE)[0], x)
+    assert torch.equal(make()(toys.moment(row(x), x, SIGMA)).x, x)
 
 
 # Pullbacks.
@@ -226,14 +224,14 @@ def test_forward_only_takes_the_transposed_jacobian_for_the_jacobian():
         return (x.flatten(1) @ matrix.T).view_as(x)
 
     x = states()
-    anchor = Anchor(AnchorKind.INDEX, 0)
+    target = ReferenceView(0)
     leaf = skewed(x, SIGMA, None).requires_grad_(True)
     loss = toys.loss_of(toys.smooth_decode(leaf), toys.smooth_decode(leaf[:1].detach()))
     (g,) = torch.autograd.grad(loss.sum(), leaf)
     scale = -WEIGHT * CELLS * (1 + SIGMA**2)
     for gradient, jacobian in ((Gradient.FORWARD_ONLY, matrix), (Gradient.THROUGH_MODEL, matrix.T)):
         expected = scale * (g.flatten(1) @ jacobian.T).view_as(x)
-        got = moves(make(gradient=gradient, anchor=anchor), x, skewed)[:, 0]
+        got = moves(make(gradient=gradient, target=target), x, skewed)[:, 0]
         torch.testing.assert_close(got[1:], expected[1:], rtol=1e-6, atol=1e-9)
 
 
@@ -255,11 +253,11 @@ def test_decoder_only_moves_by_the_decoders_gradient(process, sigma):
         return x.tanh()
 
     x = states()
-    anchor = Anchor(AnchorKind.INDEX, 0)
+    target = ReferenceView(0)
     leaf = x.tanh().requires_grad_(True)
     loss = toys.loss_of(toys.smooth_decode(leaf), toys.smooth_decode(leaf[:1].detach()))
     (g,) = torch.autograd.grad(loss.sum(), leaf)
-    got = moves(make(gradient=Gradient.DECODER_ONLY, anchor=anchor), x, denoiser, process, sigma)[:, 0]
+    got = moves(make(gradient=Gradient.DECODER_ONLY, target=target), x, denoiser, process, sigma)[:, 0]
     torch.testing.assert_close(got, -WEIGHT * CELLS * process.a(sigma) * g, rtol=1e-10, atol=1e-14)
 
 
@@ -362,8 +360,8 @@ def test_pictures_with_a_time_axis(gradient):
     def in_time(x, sigma, rows):
         return toys.eps_denoiser(x[:, :, 0], sigma, rows)[:, :, None]
 
-    wanted, _ = plain(row(x, 2), x, 0, SIGMA, 2, toys.eps_denoiser, VE)
-    got, _ = timed(row(x, 2), x[:, :, None], 0, SIGMA, 2, in_time, VE)
+    wanted = plain(toys.moment(row(x, 2), x, SIGMA)).x
+    got = timed(toys.moment(row(x, 2), x[:, :, None], SIGMA, in_time)).x
     torch.testing.assert_close(got[:, :, 0], wanted, rtol=1e-10, atol=1e-13, equal_nan=True)
 
 
@@ -389,8 +387,8 @@ GRADIENTS = pytest.mark.parametrize("gradient", list(Gradient))
 @pytest.mark.parametrize("batch_size", [2, 3, 16])
 def test_windows_in_a_batch_do_not_see_each_other(gradient, kind, batch_size):
     x = states(n=2)
-    one = moves(make(gradient=gradient, anchor=Anchor(kind)), x, n=2)
-    got = moves(make(gradient=gradient, anchor=Anchor(kind), batch_size=batch_size), x, n=2)
+    one = moves(make(gradient=gradient, target=make_target(kind)), x, n=2)
+    got = moves(make(gradient=gradient, target=make_target(kind), pulled=batch_size), x, n=2)
     torch.testing.assert_close(got, one, rtol=0, atol=1e-10)
 
 
@@ -405,9 +403,9 @@ def test_each_sample_of_a_batch_has_its_own_anchor(gradient, kind):
     n = 3
     pictures = toys.randn(n, 3, 2 * SIZE, 2 * SIZE, seed=3).sigmoid()
     x = states(n=n)
-    together = moves(make(gradient=gradient, anchor=Anchor(kind, image=pictures), batch_size=2), x, n=n)
+    together = moves(make(gradient=gradient, target=make_target(kind, image=pictures), pulled=2), x, n=n)
     for k in range(n):
-        alone = make(gradient=gradient, anchor=Anchor(kind, image=pictures[[k]]), batch_size=2)
+        alone = make(gradient=gradient, target=make_target(kind, image=pictures[[k]]), pulled=2)
         own = x.unflatten(0, (VIEWS, n))[:, k]
         got = moves(alone, own, sample_k_of(toys.eps_denoiser, k))
         torch.testing.assert_close(together[:, [k]], got, rtol=0, atol=1e-10)
@@ -415,15 +413,14 @@ def test_each_sample_of_a_batch_has_its_own_anchor(gradient, kind):
 
 @pytest.mark.parametrize("synchronisation", [Synchronisation.MULTIDIFFUSION, Synchronisation.SYNCTWEEDIES])
 def test_sample_k_of_a_guided_run_is_its_own_run(synchronisation):
-    n, windows = 3, WindowLayout(6, 6, 3, 6, wrap_x=True).resolve((6, 12), 1)
+    n, windows = 3, toys.tiled(WindowLayout(6, 6, 3, 6, wrap_x=True), (6, 12))
     start, fresh = 8.0 * toys.randn(n, 4, 6, 12), toys.randn(n, 4, 6, 12, seed=1)
     sigmas = [8.0, 2.0, 0.5, 0.0]
 
     def run(denoiser, start, fresh, batch_size):
-        guidance = PerceptualGuidance(
-            toys.clamped_decode, toys.ToyDistance(), [2000.0, 1000.0, 0.0], batch_size=batch_size, max_move=0.5
-        )
-        return sample(denoiser, VE, windows, start, sigmas, synchronisation, guidance, batch_size, 0.5, lambda: fresh)
+        guidance = toys.guided([2000.0, 1000.0, 0.0], pulled=batch_size, max_move=0.5)
+        options = {"guidance": guidance, "batches": batch_size, "ancestral": Ancestral(0.5, lambda: fresh)}
+        return toys.sampled(denoiser, VE, windows, start, sigmas, synchronisation, **options).canvas
 
     together = run(toys.eps_denoiser, start, fresh, 3)
     for k in range(n):
@@ -464,7 +461,7 @@ def test_a_gradient_that_is_not_finite_costs_its_own_window_only(gradient, value
     x = states()
     whole = moves(make(gradient=gradient, max_move=1e9), x, marked_denoiser)
     broken = Broken(value, (1001.0,))
-    got = moves(make(gradient=gradient, max_move=1e9, decode=broken, batch_size=batch_size), x, marked_denoiser)
+    got = moves(make(gradient=gradient, max_move=1e9, decode=broken, pulled=batch_size), x, marked_denoiser)
     assert sum(broken.hits) >= 1
     assert got[1].abs().max() == 0
     others = [0, 3, 4]
@@ -530,19 +527,21 @@ def never(*args):
 
 def test_a_step_without_weight_is_left_alone():
     x = states()
-    guidance = PerceptualGuidance(never, toys.ToyDistance(), [0.0, 1.0], report=never)
+    guidance = toys.guided([0.0, 1.0], decode=never)
     assert not guidance.guides(0)
     assert guidance.guides(1)
-    assert guidance(row(x), x, 0, SIGMA, 1, never, VE)[0] is x
+    moved = guidance(toys.moment(row(x), x, SIGMA, never))
+    assert moved.x is x
+    assert moved.x0 is moved.trace is None
 
 
 @pytest.mark.parametrize("synchronisation", list(Synchronisation))
 def test_a_run_without_weight_is_untouched(synchronisation):
-    windows = WindowLayout(6, 6, 3, 6).resolve((6, 12), 1)
+    windows = toys.tiled(WindowLayout(6, 6, 3, 6), (6, 12))
     start = 8.0 * toys.randn(1, 4, 6, 12)
-    guidance = PerceptualGuidance(never, toys.ToyDistance(), [0.0] * 3)
+    guidance = toys.guided([0.0] * 3, decode=never)
     runs = [
-        sample(toys.eps_denoiser, VE, windows, start, [8.0, 2.0, 0.5, 0.0], synchronisation, g)
+        toys.sampled(toys.eps_denoiser, VE, windows, start, [8.0, 2.0, 0.5, 0.0], synchronisation, guidance=g).canvas
         for g in (guidance, None)
     ]
     assert torch.equal(*runs)
@@ -551,22 +550,16 @@ def test_a_run_without_weight_is_untouched(synchronisation):
 def test_guidance_leaves_its_input_alone():
     x = states()
     before = x.clone()
-    make()(row(x), x, 0, SIGMA, 1, toys.eps_denoiser, VE)
+    make()(toys.moment(row(x), x, SIGMA))
     assert torch.equal(x, before)
-    assert not make()(row(x), x, 0, SIGMA, 1, toys.eps_denoiser, VE)[0].requires_grad
+    assert not make()(toys.moment(row(x), x, SIGMA)).x.requires_grad
 
 
 def test_the_trace_tells_what_a_step_did():
     traces: list[GuidanceTrace] = []
     x = states(n=2)
-    guidance = PerceptualGuidance(
-        toys.smooth_decode,
-        toys.ToyDistance(),
-        [0.0, WEIGHT],
-        batch_size=2,
-        report=traces.append,
-    )
-    got = guidance(row(x, 2), x, 1, SIGMA, 2, toys.eps_denoiser, VE)[0] - x
+    guidance = toys.guided([0.0, WEIGHT], decode=toys.smooth_decode, pulled=2, report=traces.append)
+    got = guidance(toys.moment(row(x, 2), x, SIGMA, step=1)).x - x
     (trace,) = traces
     assert (trace.step, trace.sigma, trace.weight) == (1, SIGMA, WEIGHT)
     anchors = images(x, 2).unflatten(0, (VIEWS, 2))[VIEWS // 2]
@@ -592,7 +585,7 @@ def test_the_anchors_features_are_made_once_a_step():
                 made.append(image.shape[0])
             return super().features(image)
 
-    moves(make(distance=Counting(), batch_size=2), states(n=2), n=2)
+    moves(make(distance=Counting(), pulled=2), states(n=2), n=2)
     assert made == [2]
 
 
@@ -645,19 +638,19 @@ def test_the_mean_of_windows_is_of_those_in_the_mask():
     x = states()
     where = torch.ones(VIEWS, 1, SIZE, SIZE)
     where[1] = 0
-    got = moves(make(anchor=Anchor(AnchorKind.MEAN), where=on_canvas(where)), x)
+    got = moves(make(target=MeanOfViews(), where=on_canvas(where)), x)
     kept = [0, 2, 3, 4]
     names = dict(enumerate(kept))
 
     def denoiser(x, sigma, rows):
         return toys.eps_denoiser(x, sigma, toys.Rows(rows.samples, tuple(names[v] for v in rows.views)))
 
-    torch.testing.assert_close(got[kept], moves(make(anchor=Anchor(AnchorKind.MEAN)), x[kept], denoiser=denoiser))
+    torch.testing.assert_close(got[kept], moves(make(target=MeanOfViews()), x[kept], denoiser=denoiser))
 
 
 def test_an_empty_mask_moves_nothing():
     x = states()
-    got = make(where=torch.zeros(1, SIZE, VIEWS * SIZE))(row(x), x, 0, SIGMA, 1, toys.eps_denoiser, VE)[0]
+    got = make(where=torch.zeros(1, SIZE, VIEWS * SIZE))(toys.moment(row(x), x, SIGMA)).x
     assert torch.equal(got, x)
 
 
@@ -665,19 +658,19 @@ def test_an_empty_mask_moves_nothing():
 
 
 def wide(canvas_width=3 * SIZE, stride=SIZE // 2) -> Windows:
-    return WindowLayout(SIZE, SIZE, stride, SIZE).resolve((SIZE, canvas_width), 1)
+    return toys.tiled(WindowLayout(SIZE, SIZE, stride, SIZE), (SIZE, canvas_width))
 
 
-def step(guidance, windows, x, n=1, denoiser=toys.eps_denoiser):
+def step(guidance, windows, x, denoiser=toys.eps_denoiser):
     """(moves, x0) of a guided step of windows on a canvas."""
-    moved, x0 = guidance(windows, x, 0, SIGMA, n, denoiser, VE)
-    return moved - x, x0
+    moved = guidance(toys.moment(windows, x, SIGMA, denoiser))
+    return moved.x - x, moved.x0
 
 
 def test_the_clean_prediction_from_before_the_move_is_handed_on():
     windows = wide()
     x = windows.project(1.3 * toys.randn(2, 4, *windows.canvas))
-    paper, reusing = (step(make(second_pass=second), windows, x, 2) for second in (True, False))
+    paper, reusing = (step(make(second=second), windows, x) for second in (True, False))
     assert paper[1] is None
     torch.testing.assert_close(reusing[0], paper[0], rtol=0, atol=1e-12)
     wanted = toys.eps_denoiser(x, SIGMA, toys.Rows.grid(2, windows.names))
@@ -686,10 +679,7 @@ def test_the_clean_prediction_from_before_the_move_is_handed_on():
 
 def test_the_ablation_of_eq_13_has_no_clean_prediction_to_hand_on():
     x = states()
-    assert (
-        make(gradient=Gradient.NOISY_LATENT, second_pass=False)(row(x), x, 0, SIGMA, 1, toys.eps_denoiser, VE)[1]
-        is None
-    )
+    assert make(gradient=Gradient.NOISY_LATENT, second=False)(toys.moment(row(x), x, SIGMA)).x0 is None
 
 
 @pytest.mark.parametrize("gradient", [Gradient.THROUGH_MODEL, Gradient.IMAGE_PRIOR])
@@ -697,8 +687,8 @@ def test_windows_in_turns_move_the_canvas_and_all_windows_with_it(gradient):
     """Against the moves of all windows: of those whose turn it is, put side by side, and cut out of that."""
     windows = wide()
     x = windows.project(1.3 * toys.randn(2, 4, *windows.canvas))
-    alone, _ = step(make(gradient=gradient), windows, x, 2)
-    got, _ = step(make(gradient=gradient, guided=Guided.ROTATING, batch_size=2), windows, x, 2)
+    alone, _ = step(make(gradient=gradient), windows, x)
+    got, _ = step(make(gradient=gradient, guided=Guided.ROTATING, pulled=2), windows, x)
     turn = windows.apart(0)
     canvas = torch.zeros(2, 4, *windows.canvas, dtype=x.dtype)
     for view in turn:
@@ -710,11 +700,10 @@ def test_windows_in_turns_move_the_canvas_and_all_windows_with_it(gradient):
 def turns_of(windows, weights) -> list[GuidanceTrace]:
     """What rotating guidance reports of a step for each weight."""
     x = windows.project(1.3 * toys.randn(1, 4, *windows.canvas))
-    options = {"decode": toys.smooth_decode, "distance": toys.ToyDistance(), "guided": Guided.ROTATING}
     traces = []
-    guidance = PerceptualGuidance(weights=weights, report=traces.append, **options)
+    guidance = toys.guided(weights, decode=toys.smooth_decode, guided=Guided.ROTATING, report=traces.append)
     for k in range(len(weights)):
-        guidance(windows, x, k, SIGMA, 1, toys.eps_denoiser, VE)
+        guidance(toys.moment(windows, x, SIGMA, step=k))
     return traces
 
 
@@ -747,9 +736,10 @@ def test_each_window_is_asked_for_by_its_name_and_no_more_often_than_needed():
     assert asked == [4, 1, 3, 0]  # the anchor comes with the others
 
 
-def test_an_anchor_by_its_place_is_the_nearest_window():
+def test_an_anchor_by_its_place_is_the_window_that_sees_the_most_of_it():
     windows = wide()
     x = windows.project(1.3 * toys.randn(1, 4, *windows.canvas))
-    by_place = Anchor(AnchorKind.INDEX, corner=(0, windows.origins[3][1] + 1))
-    got, wanted = (step(make(anchor=anchor), windows, x)[0] for anchor in (by_place, Anchor(AnchorKind.INDEX, 3)))
+    place = Windows(windows.canvas, windows.view, ((0, windows.origins[3][1] + 1),))
+    targets = ReferenceView(place=place), ReferenceView(3)
+    got, wanted = (step(make(target=target), windows, x)[0] for target in targets)
     assert torch.equal(got, wanted)

@@ -9,9 +9,7 @@ import torch
 from syncdiffusion_core.blending import Blend
 from syncdiffusion_core.canvases.window_layout import WindowLayout
 from syncdiffusion_core.canvases.windows import full_canvas
-from syncdiffusion_core.guidance.perceptual import PerceptualGuidance
 from syncdiffusion_core.process import rectified_flow, variance_exploding
-from syncdiffusion_core.sampling import sample
 from syncdiffusion_core.strategies import Synchronisation
 
 SIGMAS = [14.6, 6.0, 2.5, 0.9, 0.3, 0.0]
@@ -71,11 +69,11 @@ LAYOUTS = [
 def test_weight_zero_is_multidiffusion(canvas, window, stride, wrap, blend):
     noise = 14.6 * toys.randn(1, 4, *canvas)
     expected = multidiffusion(toys.eps_denoiser, noise, SIGMAS, canvas, window, stride, wrap, blend)
-    windows = layout(window, stride, wrap, blend).resolve(canvas, CELL)
-    guidance = PerceptualGuidance(toys.clamped_decode, toys.ToyDistance(), [0.0] * 5)
-    got = sample(toys.eps_denoiser, variance_exploding(), windows, noise, SIGMAS, guidance=guidance, batch_size=4)
+    windows = toys.tiled(layout(window, stride, wrap, blend), canvas, CELL)
+    guidance = toys.guided([0.0] * 5)
+    got = toys.sampled(toys.eps_denoiser, variance_exploding(), windows, noise, SIGMAS, guidance=guidance, batches=4)
     # The core keeps blending weights in float32.
-    torch.testing.assert_close(got, expected, rtol=0, atol=1e-9 if blend is Blend.UNIFORM else 1e-5)
+    torch.testing.assert_close(got.canvas, expected, rtol=0, atol=1e-9 if blend is Blend.UNIFORM else 1e-5)
 
 
 @pytest.mark.parametrize("synchronisation", list(Synchronisation))
@@ -85,10 +83,8 @@ def test_one_window_over_the_whole_canvas_is_euler(synchronisation):
     for sigma, following in zip(SIGMAS[:-1], SIGMAS[1:], strict=True):
         derivative = (x - toys.eps_denoiser(x, sigma, rows)) / sigma
         x = x + (following - sigma) * derivative
-    got = sample(
-        toys.eps_denoiser, variance_exploding(), full_canvas((6, 9)), noise, SIGMAS, synchronisation=synchronisation
-    )
-    torch.testing.assert_close(got, x, rtol=0, atol=1e-12)
+    got = toys.sampled(toys.eps_denoiser, variance_exploding(), full_canvas((6, 9)), noise, SIGMAS, synchronisation)
+    torch.testing.assert_close(got.canvas, x, rtol=0, atol=1e-12)
 
 
 def test_one_window_over_the_whole_canvas_is_flow_euler():
@@ -97,8 +93,8 @@ def test_one_window_over_the_whole_canvas_is_flow_euler():
     rows = toys.Rows.grid(2, (0,))
     for sigma, following in zip(sigmas[:-1], sigmas[1:], strict=True):
         x = x + (following - sigma) * toys.flow_net(x, sigma, rows)
-    got = sample(toys.flow_denoiser, rectified_flow(), full_canvas((6, 9)), noise, sigmas)
-    torch.testing.assert_close(got, x, rtol=0, atol=1e-12)
+    got = toys.sampled(toys.flow_denoiser, rectified_flow(), full_canvas((6, 9)), noise, sigmas)
+    torch.testing.assert_close(got.canvas, x, rtol=0, atol=1e-12)
 
 
 def test_one_window_over_the_whole_canvas_adds_nothing_of_its_own():
@@ -107,11 +103,11 @@ def test_one_window_over_the_whole_canvas_adds_nothing_of_its_own():
     x = noise
     for sigma, following in zip(SIGMAS[:-1], SIGMAS[1:], strict=True):
         x = process.step(x, toys.eps_denoiser(x, sigma, toys.Rows.grid(2, (0,))), sigma, following)
-    assert torch.equal(sample(toys.eps_denoiser, process, full_canvas((6, 9)), noise, SIGMAS), x)
+    assert torch.equal(toys.sampled(toys.eps_denoiser, process, full_canvas((6, 9)), noise, SIGMAS).canvas, x)
 
 
 def test_a_resolved_layout_of_one_window_is_the_full_canvas():
     for blend in Blend:
-        windows = layout((6, 9), (6, 9), (False, False), blend).resolve((6, 9), CELL)
+        windows = toys.tiled(layout((6, 9), (6, 9), (False, False), blend), (6, 9), CELL)
         assert windows.origins == full_canvas((6, 9)).origins == ((0, 0),)
-        assert windows.view == full_canvas((6, 9)).window == (6, 9)
+        assert windows.view == full_canvas((6, 9)).view == (6, 9)

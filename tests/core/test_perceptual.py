@@ -10,15 +10,13 @@ import torch.nn.functional as F
 from safetensors.torch import save_file
 from torch import nn
 
-from syncdiffusion_core.guidance.perceptual import PerceptualGuidance
-from syncdiffusion_core.guidance.targets import Anchor, AnchorKind
+from syncdiffusion_core.guidance.targets import Picture
 from syncdiffusion_core.perceptual.distance import pairwise
 from syncdiffusion_core.perceptual.files import FORMAT, load_perceptual, save_perceptual
 from syncdiffusion_core.perceptual.lpips_net import LpipsNet, Trunk, random_lpips
 from syncdiffusion_core.perceptual.scene_net import SceneNet
 from syncdiffusion_core.perceptual.style import SceneStyle, StyleNet
 from syncdiffusion_core.perceptual.unit_features import lpips_distance, unit_normalise
-from syncdiffusion_core.process import variance_exploding
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*'(pretrained|weights)':UserWarning:torchvision")
 TRUNKS = pytest.mark.parametrize("trunk", list(Trunk))
@@ -232,11 +230,9 @@ def test_the_papers_style_setting_in_units_of_w():
     picture = pictures(1, side=16, seed=5)
 
     def move(distance, weight):
-        anchor = Anchor(AnchorKind.IMAGE, image=picture)
-        guidance = PerceptualGuidance(toys.smooth_decode, distance, [weight], anchor)
-        return (
-            guidance(toys.side_by_side(2, 8), x, 0, 0.5, 1, lambda x, sigma, rows: x * 1.0, variance_exploding())[0] - x
-        )
+        options = {"decode": toys.smooth_decode, "distance": distance, "target": Picture(picture)}
+        moment = toys.moment(toys.side_by_side(2, 8), x, 0.5, lambda x, sigma, rows: x * 1.0)
+        return toys.guided([weight], **options)(moment).x - x
 
     class Papers:
         constant = 1.0

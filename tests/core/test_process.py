@@ -8,9 +8,8 @@ import torch
 
 from syncdiffusion_core.blending import Blend
 from syncdiffusion_core.canvases.window_layout import WindowLayout
-from syncdiffusion_core.guidance.perceptual import PerceptualGuidance
 from syncdiffusion_core.process import rectified_flow, variance_exploding, variance_preserving
-from syncdiffusion_core.sampling import sample
+from syncdiffusion_core.sampling import Ancestral
 from syncdiffusion_core.strategies import Synchronisation
 
 FAMILIES = {
@@ -168,8 +167,8 @@ def test_a_state_without_signal_has_no_clean_part():
 
 
 def guided(denoiser, process, x, sigma, weight=5000.0):
-    guidance = PerceptualGuidance(toys.smooth_decode, toys.ToyDistance(), [weight])
-    return guidance(toys.side_by_side(x.shape[0], x.shape[-1]), x, 0, sigma, 1, denoiser, process)[0]
+    guidance = toys.guided([weight], decode=toys.smooth_decode)
+    return guidance(toys.moment(toys.side_by_side(x.shape[0], x.shape[-1]), x, sigma, denoiser, process)).x
 
 
 def in_vp(x, sigma, rows):
@@ -220,12 +219,12 @@ def test_at_the_first_step_the_law_is_a_factor_of_170():
 
 def test_a_guided_run_is_the_same_in_vp_and_ve():
     sigmas = [13.1, 3.0, 1.0, 0.3, 0.03]
-    windows = WindowLayout(6, 6, 3, 6).resolve((6, 15), 1)
+    windows = toys.tiled(WindowLayout(6, 6, 3, 6), (6, 15))
     noise = toys.randn(2, 4, 6, 15)
 
     def run(denoiser, process, start):
-        guidance = PerceptualGuidance(toys.smooth_decode, toys.ToyDistance(), [5000.0] * 4)
-        return sample(denoiser, process, windows, start, sigmas, guidance=guidance)
+        guidance = toys.guided([5000.0] * 4, decode=toys.smooth_decode)
+        return toys.sampled(denoiser, process, windows, start, sigmas, guidance=guidance).canvas
 
     vp = run(in_vp, variance_preserving(), noise)
     ve = run(toys.eps_denoiser, variance_exploding(), noise * math.sqrt(1 + 13.1**2))
@@ -271,14 +270,15 @@ FLOW_STEPS = [s / (1 + s) for s in STEPS]
 )
 def test_the_overlap_keeps_the_priors_variance_under_ancestral_noise(family, blend):
     process, sigmas = PROCESSES[family], STEPS if family == "VE" else FLOW_STEPS
-    windows = WindowLayout(8, 4, 4, 4, blend=blend).resolve((4, 24), 1)
+    windows = toys.tiled(WindowLayout(8, 4, 4, 4, blend=blend), (4, 24))
     generator = torch.Generator().manual_seed(3)
 
     def noise():
         return torch.randn(128, 4, 4, 24, generator=generator)
 
     start = process.state_scale(sigmas[0]) * noise()
-    canvas = sample(white_denoiser(process), process, windows, start, sigmas, eta=1.0, noise=noise, batch_size=99)
+    options = {"ancestral": Ancestral(1.0, noise), "batches": 99}
+    canvas = toys.sampled(white_denoiser(process), process, windows, start, sigmas, **options).canvas
     alone = expected_variance(process, sigmas, 1.0)
     assert alone == pytest.approx(PRIOR**2, rel=0.1)  # what the discretisation leaves of it
     variance = column_variance(canvas)
@@ -288,7 +288,7 @@ def test_the_overlap_keeps_the_priors_variance_under_ancestral_noise(family, ble
 
 def test_windows_that_draw_their_own_noise_lose_variance_in_the_overlap():
     process = variance_exploding()
-    windows = WindowLayout(8, 4, 4, 4).resolve((4, 24), 1)
+    windows = toys.tiled(WindowLayout(8, 4, 4, 4), (4, 24))
     generator = torch.Generator().manual_seed(3)
     canvas = process.state_scale(STEPS[0]) * torch.randn(128, 4, 4, 24, generator=generator)
     for sigma, following in zip(STEPS[:-1], STEPS[1:], strict=True):
@@ -304,19 +304,12 @@ def test_windows_that_draw_their_own_noise_lose_variance_in_the_overlap():
 
 @pytest.mark.parametrize("synchronisation", list(Synchronisation))
 def test_all_strategies_see_one_noise(synchronisation):
-    windows = WindowLayout(6, 6, 4, 4, wrap_x=True).resolve((10, 14), 1)
+    windows = toys.tiled(WindowLayout(6, 6, 4, 4, wrap_x=True), (10, 14))
     start, fresh = 14.6 * toys.randn(2, 4, 10, 14), toys.randn(2, 4, 10, 14, seed=1)
 
     def run(synchronisation):
-        return sample(
-            toys.eps_denoiser,
-            variance_exploding(),
-            windows,
-            start,
-            [14.6, 3.0, 1.0, 0.2, 0.0],
-            synchronisation=synchronisation,
-            eta=0.7,
-            noise=lambda: fresh,
-        )
+        sigmas, ancestral = [14.6, 3.0, 1.0, 0.2, 0.0], Ancestral(0.7, lambda: fresh)
+        options = {"synchronisation": synchronisation, "ancestral": ancestral}
+        return toys.sampled(toys.eps_denoiser, variance_exploding(), windows, start, sigmas, **options).canvas
 
     torch.testing.assert_close(run(synchronisation), run(Synchronisation.MULTIDIFFUSION), rtol=0, atol=1e-10)

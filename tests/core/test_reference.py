@@ -9,10 +9,9 @@ import torch
 
 from syncdiffusion_core import reference
 from syncdiffusion_core.canvases.windows import Windows
-from syncdiffusion_core.guidance.perceptual import PerceptualGuidance
-from syncdiffusion_core.guidance.targets import Anchor, AnchorKind
+from syncdiffusion_core.guidance.loss import PerceptualLoss
+from syncdiffusion_core.guidance.targets import ReferenceView
 from syncdiffusion_core.process import rectified_flow
-from syncdiffusion_core.sampling import sample
 from syncdiffusion_core.schedule import Clock, GuidanceSchedule
 
 CANVAS, WINDOW, STRIDE = (6, 17), (6, 6), (6, 3)
@@ -58,17 +57,13 @@ def algorithm_1(network, noise, ab, origins, window, weight, decay, every, thres
     return z
 
 
-def core_run(denoiser, noise, steps, origins, schedule, batch_size=1, window=WINDOW, canvas=CANVAS, anchor=None):
+def core_run(denoiser, noise, steps, origins, schedule, batch_size=1, window=WINDOW, canvas=CANVAS, target=None):
     return reference.syncdiffusion(
         denoiser,
-        toys.clamped_decode,
-        toys.ToyDistance(),
+        PerceptualLoss(toys.clamped_decode, toys.ToyDistance(), target or ReferenceView()),
         Windows(canvas, window, tuple(origins)),
         noise,
-        steps=steps,
-        schedule=schedule,
-        anchor=anchor or Anchor(),
-        batch_size=batch_size,
+        reference.Official(steps, schedule, batch_size=batch_size),
     )
 
 
@@ -106,7 +101,7 @@ def test_the_oracle_is_algorithm_1_on_a_closed_loop_in_two_dimensions():
     noise, ab = toys.randn(1, 4, *canvas), official_ab(5)
     expected = algorithm_1("v", noise, ab, origins, window, WEIGHT, 0.9, every=1, thres=5)
     schedule = GuidanceSchedule(WEIGHT, 0.9, end=1.0, clock=Clock.INDEX)
-    official = Anchor(AnchorKind.INDEX, len(origins) // 2)  # of a row; that of a grid is not its middle
+    official = ReferenceView(len(origins) // 2)  # of a row; that of a grid is not its middle
     got = core_run(toys.v_denoiser, noise, 5, origins, schedule, 4, window, canvas, official)
     torch.testing.assert_close(got * math.sqrt(ab[-1]), expected, rtol=0, atol=1e-8)
 
@@ -136,12 +131,12 @@ def test_flow_models_follow_the_same_algorithm():
             toys.paste(count, origin, torch.ones_like(x))
         z = value / count
     weights = GuidanceSchedule(WEIGHT, 0.95, end=0.5, clock=Clock.INDEX).weights(np.linspace(0, 1, 9).tolist())
-    guidance = PerceptualGuidance(toys.clamped_decode, toys.ToyDistance(), weights, batch_size=2)
+    guidance = toys.guided(weights, pulled=2)
     windows = Windows(CANVAS, WINDOW, tuple(origins))
-    got = sample(toys.flow_denoiser, rectified_flow(), windows, noise, sigmas, guidance=guidance, batch_size=3)
-    torch.testing.assert_close(got, z, rtol=0, atol=1e-8)
-    plain = sample(toys.flow_denoiser, rectified_flow(), windows, noise, sigmas)
-    assert toys.report_difference(plain, got) > 1e-2
+    got = toys.sampled(toys.flow_denoiser, rectified_flow(), windows, noise, sigmas, guidance=guidance, batches=3)
+    torch.testing.assert_close(got.canvas, z, rtol=0, atol=1e-8)
+    plain = toys.sampled(toys.flow_denoiser, rectified_flow(), windows, noise, sigmas)
+    assert toys.report_difference(plain.canvas, got.canvas) > 1e-2
 
 
 @pytest.mark.parametrize("batch_size", [3, 16])
@@ -158,10 +153,10 @@ def test_batching_windows_does_not_change_the_oracle(batch_size):
 def test_another_anchor_is_another_picture():
     origins = toys.origins(CANVAS, WINDOW, STRIDE)
     schedule = GuidanceSchedule(WEIGHT, end=1.0, clock=Clock.INDEX)
-    first = Anchor(AnchorKind.INDEX, index=0)
-    centre = Anchor(AnchorKind.INDEX, index=len(origins) // 2)
+    first = ReferenceView(0)
+    centre = ReferenceView(len(origins) // 2)
     noise = toys.randn(1, 4, *CANVAS)
-    runs = [core_run(toys.eps_denoiser, noise, 5, origins, schedule, 2, anchor=a) for a in (None, centre, first)]
+    runs = [core_run(toys.eps_denoiser, noise, 5, origins, schedule, 2, target=t) for t in (None, centre, first)]
     assert torch.equal(runs[0], runs[1])
     assert toys.report_difference(runs[0], runs[2]) > 1e-3
 

@@ -2,11 +2,13 @@
 
 import itertools
 
+import core_toys as toys
 import pytest
 
-from syncdiffusion_core.canvases.grids import Grid, resolve_grid
+from syncdiffusion_core.canvases.grids import Grid
 from syncdiffusion_core.canvases.remarks import refuse_open_wrap, remarks
 from syncdiffusion_core.canvases.window_layout import WindowLayout
+from syncdiffusion_core.views.schedule import CellGrid
 
 WINDOW = 128
 MOVING = (Grid.ROLLED, Grid.ALTERNATING)
@@ -20,13 +22,13 @@ def said(
     """Pairs are (y, x), in pixels."""
     layout = WindowLayout(window[1], window[0], stride[1], stride[0], wrap[1], wrap[0], grid=grid)
     canvas = tuple(side // cell for side in canvas_px)
-    return remarks(layout, resolve_grid(layout, canvas, cell, patch), cell, patch)
+    return remarks(layout, toys.resolved(layout, canvas, cell, patch).every, CellGrid(cell, patch))
 
 
 def refused(canvas_px, stride, window=(WINDOW, WINDOW), wrap=(False, False), grid=Grid.TILED) -> str:
     layout = WindowLayout(window[1], window[0], stride[1], stride[0], wrap[1], wrap[0], grid=grid)
     with pytest.raises(ValueError) as error:
-        refuse_open_wrap(layout, resolve_grid(layout, tuple(side // 8 for side in canvas_px), 8), 8)
+        refuse_open_wrap(layout, toys.resolved(layout, tuple(side // 8 for side in canvas_px), 8).every, CellGrid(8))
     return str(error.value)
 
 
@@ -34,7 +36,7 @@ def refused(canvas_px, stride, window=(WINDOW, WINDOW), wrap=(False, False), gri
 
 
 def crossed(grid, axis: int, place: int) -> bool:
-    window, length = grid.every.window[axis], grid.every.canvas[axis]
+    window, length = grid.every.view[axis], grid.every.canvas[axis]
     for origin in grid.every.origins:
         cells = [(origin[axis] + k) % length for k in range(window)]
         if any(pair == ((place - 1) % length, place) for pair in itertools.pairwise(cells)):
@@ -48,9 +50,9 @@ def crossed(grid, axis: int, place: int) -> bool:
 @pytest.mark.parametrize("stride", [1, 3, 4, 5, 6])
 def test_every_border_that_no_window_crosses_is_told_and_no_other(grid, wrap, length, stride):
     layout = WindowLayout(6, 6, stride, 6, wrap_x=wrap, grid=grid)
-    resolved = resolve_grid(layout, (6, length), 1)
+    resolved = toys.resolved(layout, (6, length))
     open_ = [place for place in range(length) if not crossed(resolved, 1, place)]
-    lines = remarks(layout, resolved, 1)
+    lines = remarks(layout, resolved.every, CellGrid(1))
     assert any("wrap_x: no window runs over the right edge" in line for line in lines) == (wrap and 0 in open_)
     inner = [place for place in open_ if place]
     assert any("only touch" in line for line in lines) == bool(inner)
@@ -104,7 +106,7 @@ def test_a_grid_that_moves_closes_whatever_the_stride(grid, canvas):
 @pytest.mark.parametrize("grid", MOVING)
 def test_one_window_that_spans_an_axis_moves_where_it_wraps(grid):
     layout = WindowLayout(6, 6, 6, 6, wrap_x=True, grid=grid)
-    moving = resolve_grid(layout, (6, 6), 1)
+    moving = toys.resolved(layout, (6, 6))
     assert {moving.at(step).origins for step in range(12)} >= {((0, 0),), ((0, 3),)}
     assert all(moving.at(step).coverage().eq(1).all() for step in range(12))
 

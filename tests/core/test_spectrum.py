@@ -8,8 +8,8 @@ import torch
 from safetensors.torch import save_file
 
 from syncdiffusion_core.canvases.window_layout import WindowLayout
+from syncdiffusion_core.canvases.windows import full_canvas
 from syncdiffusion_core.denoiser import Rows
-from syncdiffusion_core.guidance.perceptual import PerceptualGuidance
 from syncdiffusion_core.guidance.pullbacks import (
     Gradient,
     ImagePrior,
@@ -210,44 +210,51 @@ def test_nothing_to_learn_from(process, sigma, count):
 
 # The prior.
 
+
+def at(x, sigma, process=VE, n=1):
+    """A moment of windows of 8x8 side by side, at which no model is asked."""
+    return toys.moment(toys.side_by_side(len(x) // n, 8), x, sigma, None, process)
+
+
 STATES = [(VE, 0.05), (VE, 0.8), (VE, 14.0), (FLOW, 0.3), (FLOW, 0.99), (EDM, 2.0), (VP, 3.0)]
 
 
 @pytest.mark.parametrize(("process", "sigma"), STATES)
 def test_three_pullbacks_agree_under_the_gaussian_prior(process, sigma):
     """J = a S / (a^2 S + b^2), diagonal in frequency, symmetric and constant: the closed form, three ways."""
-    denoiser, rows = wiener(process, LAW), Rows.grid(3, (0,))
+    denoiser = wiener(process, LAW)
     x, g = process.state_scale(sigma) * toys.randn(3, 4, 8, 6), toys.randn(3, 4, 8, 6, seed=1)
     a, b, power = process.a(sigma), process.b(sigma), LAW.power(8, 6)
     wanted = filtered(g, a * power / (a * a * power + b * b))
-    x0 = denoiser(x, sigma, rows)
+    moment = toys.moment(full_canvas((8, 6)), x, sigma, denoiser, process)
+    x0 = denoiser(x, sigma, moment.rows)
     for pullback in (ThroughModel(), ImagePrior(LAW)):
-        got = pullback(denoiser, process, x, sigma, rows, x0, g)
+        got = pullback(moment, x0, g)
         torch.testing.assert_close(got, wanted, rtol=1e-9, atol=1e-12)
-    difference = forward_only(denoiser, process, x, sigma, rows, x0, g)
+    difference = forward_only(moment, x0, g)
     torch.testing.assert_close(difference, wanted, rtol=1e-6, atol=1e-9)
 
 
 @pytest.mark.parametrize(("process", "sigma"), [state for state in STATES if state[0].sigma_data == 1])
 def test_a_white_prior_is_the_decoders_gradient(process, sigma):
-    g, rows = toys.randn(2, 4, 8, 8), Rows.grid(2, (0,))
-    got = ImagePrior(WHITE)(None, process, g, sigma, rows, g, g)
-    torch.testing.assert_close(got, decoder_only(None, process, g, sigma, rows, g, g), rtol=1e-8, atol=1e-12)
+    g = toys.randn(2, 4, 8, 8)
+    moment = at(g, sigma, process, n=2)
+    torch.testing.assert_close(ImagePrior(WHITE)(moment, g, g), decoder_only(moment, g, g), rtol=1e-8, atol=1e-12)
 
 
 @pytest.mark.parametrize("process", [VE, EDM])
 def test_the_default_is_the_natural_law(process):
-    g, rows = toys.randn(2, 4, 8, 8), Rows.grid(2, (0,))
+    g = toys.randn(2, 4, 8, 8)
     power = natural_spectrum(8, 8) * process.sigma_data**2
     for pullback in (make_pullback(Gradient.IMAGE_PRIOR), ImagePrior(None, SpectrumSource.NATURAL)):
-        got = pullback(None, process, g, 3.0, rows, g, g)
+        got = pullback(at(g, 3.0, process, n=2), g, g)
         torch.testing.assert_close(got, filtered(g, power / (power + 9)))
 
 
 def test_precision_and_time_axis_are_the_gradients():
-    g, rows = toys.randn(2, 4, 8, 8).float(), Rows.grid(2, (0,))
-    flat = ImagePrior(LAW)(None, VE, g, 3.0, rows, g, g)
-    timed = ImagePrior(LAW)(None, VE, g[:, :, None], 3.0, rows, g, g[:, :, None])
+    g = toys.randn(2, 4, 8, 8).float()
+    flat = ImagePrior(LAW)(at(g, 3.0, n=2), g, g)
+    timed = ImagePrior(LAW)(at(g[:, :, None], 3.0, n=2), g[:, :, None], g[:, :, None])
     assert flat.dtype == torch.float32
     torch.testing.assert_close(timed[:, :, 0], flat)
 
@@ -261,45 +268,47 @@ def test_each_sample_has_its_own_online_spectrum():
     )  # [V, N, …]
     g = toys.randn(views, n, 4, 8, 8, seed=9)
     together = make_pullback(Gradient.IMAGE_PRIOR, source=SpectrumSource.ONLINE)
-    together.observe(VE, sigma, x0.flatten(0, 1), n)
-    got = together(None, VE, None, sigma, Rows.grid(n, (2, 4)), None, g[[2, 4]].flatten(0, 1)).unflatten(0, (2, n))
+    moment = at(x0.flatten(0, 1), sigma, n=n)
+    together.observe(moment, moment.x)
+    got = together(moment.of((2, 4)), None, g[[2, 4]].flatten(0, 1)).unflatten(0, (2, n))
     for k in range(n):
         alone = ImagePrior(source=SpectrumSource.ONLINE)
-        alone.observe(VE, sigma, x0[:, k], 1)
-        own = alone(None, VE, None, sigma, Rows.grid(1, (2, 4)), None, g[[2, 4], k])
+        its = at(x0[:, k], sigma)
+        alone.observe(its, its.x)
+        own = alone(its.of((2, 4)), None, g[[2, 4], k])
         torch.testing.assert_close(got[:, k], own)
         fitted = ImagePrior(fit_predictions(VE, sigma, x0[:, k]))
-        torch.testing.assert_close(own, fitted(None, VE, None, sigma, Rows.grid(1, (2, 4)), None, g[[2, 4], k]))
+        torch.testing.assert_close(own, fitted(its.of((2, 4)), None, g[[2, 4], k]))
 
 
 @pytest.mark.parametrize("spoilt", ["one window", "constant", "no signal", "unseen"])
 def test_natural_images_stand_in_where_nothing_can_be_learnt(spoilt):
-    g, rows, prior = toys.randn(2, 4, 8, 8), Rows.grid(1, (0, 1)), ImagePrior(source=SpectrumSource.ONLINE)
+    g, prior = toys.randn(2, 4, 8, 8), ImagePrior(source=SpectrumSource.ONLINE)
     process, sigma = (FLOW, 1.0) if spoilt == "no signal" else (VE, 2.0)
     seen = {"one window": g[:1], "constant": torch.ones_like(g), "no signal": g}
     if spoilt in seen:
-        prior.observe(process, sigma, seen[spoilt], 1)
-    got = prior(None, process, g, sigma, rows, g, g)
-    torch.testing.assert_close(got, ImagePrior()(None, process, g, sigma, rows, g, g))
+        prior.observe(at(seen[spoilt], sigma, process), seen[spoilt])
+    moment = at(g, sigma, process)
+    torch.testing.assert_close(prior(moment, g, g), ImagePrior()(moment, g, g))
 
 
 def test_a_spoilt_window_teaches_nothing():
     x0 = fields(LAW, 6, 8, 8)
     x0[2, 1, 3, 3] = math.nan
-    g, rows = toys.randn(1, 4, 8, 8), Rows.grid(1, (0,))
-    prior = ImagePrior(source=SpectrumSource.ONLINE)
-    prior.observe(VE, 2.0, x0, 1)
+    g = toys.randn(1, 4, 8, 8)
+    prior, moment = ImagePrior(source=SpectrumSource.ONLINE), at(g, 2.0)
+    prior.observe(at(x0, 2.0), x0)
     wanted = ImagePrior(fit_predictions(VE, 2.0, x0[[0, 1, 3, 4, 5]]))
-    torch.testing.assert_close(prior(None, VE, g, 2.0, rows, g, g), wanted(None, VE, g, 2.0, rows, g, g))
+    torch.testing.assert_close(prior(moment, g, g), wanted(moment, g, g))
 
 
 def test_observing_changes_nothing_but_online():
-    g, rows = toys.randn(2, 4, 8, 8), Rows.grid(1, (0, 1))
+    g, x0 = toys.randn(2, 4, 8, 8), fields(LAW, 6, 8, 8)
     for given in (None, LAW):
         prior = ImagePrior(given)
-        before = prior(None, VE, g, 2.0, rows, g, g)
-        prior.observe(VE, 2.0, fields(LAW, 6, 8, 8), 1)
-        assert torch.equal(prior(None, VE, g, 2.0, rows, g, g), before)
+        before = prior(at(g, 2.0), g, g)
+        prior.observe(at(x0, 2.0), x0)
+        assert torch.equal(prior(at(g, 2.0), g, g), before)
 
 
 @pytest.mark.parametrize(
@@ -320,7 +329,7 @@ def test_a_spectrum_of_another_model_is_refused():
     with pytest.raises(
         ValueError, match="it has 4 channels and the model's latent has 16; measure one with this model"
     ):
-        ImagePrior(LAW)(None, VE, g, 2.0, Rows.grid(1, (0,)), g, g)
+        ImagePrior(LAW)(at(g, 2.0), g, g)
 
 
 # Guided.
@@ -329,9 +338,9 @@ def test_a_spectrum_of_another_model_is_refused():
 def guided(x, n, denoiser=toys.eps_denoiser, **options):
     """Moves [V, N, ...] of five windows of 8x8 under the image prior."""
     options = {"gradient": Gradient.IMAGE_PRIOR, **options}
-    guidance = PerceptualGuidance(toys.smooth_decode, toys.ToyDistance(), [2000.0], **options)
-    windows = WindowLayout(8, 8, 4, 8).resolve((8, 24), 1)
-    return (guidance(windows, x, 0, 3.0, n, denoiser, VE)[0] - x).unflatten(0, (len(windows), n))
+    guidance = toys.guided([2000.0], decode=toys.smooth_decode, **options)
+    windows = toys.tiled(WindowLayout(8, 8, 4, 8), (8, 24))
+    return (guidance(toys.moment(windows, x, 3.0, denoiser)).x - x).unflatten(0, (len(windows), n))
 
 
 def sample_k_of(k):
@@ -339,14 +348,12 @@ def sample_k_of(k):
     return lambda x, sigma, rows: toys.eps_denoiser(x, sigma, Rows((k,) * len(rows), rows.views))
 
 
-@pytest.mark.parametrize(
-    "options", [{}, {"spectrum": LAW}, {"spectrum_source": SpectrumSource.ONLINE, "first_pass_batch": 2}]
-)
+@pytest.mark.parametrize("options", [{}, {"spectrum": LAW}, {"source": SpectrumSource.ONLINE, "first": 2}])
 def test_a_guided_step_does_not_depend_on_its_batches(options):
     """Nor does a sample on its companions, whatever the spectrum comes from."""
     n = 2
     x = 3 * toys.randn(5 * n, 4, 8, 8)
-    together = guided(x, n, batch_size=3, **options)
+    together = guided(x, n, pulled=3, **options)
     torch.testing.assert_close(guided(x, n, **options), together)
     for k in range(n):
         own = guided(x.unflatten(0, (5, n))[:, k], 1, sample_k_of(k), **options)
@@ -356,7 +363,7 @@ def test_a_guided_step_does_not_depend_on_its_batches(options):
 def test_the_source_of_the_spectrum_reaches_the_moves():
     x = 3 * toys.randn(5, 4, 8, 8)
     fixed, given, own = (
-        guided(x, 1, **options) for options in ({}, {"spectrum": LAW}, {"spectrum_source": SpectrumSource.ONLINE})
+        guided(x, 1, **options) for options in ({}, {"spectrum": LAW}, {"source": SpectrumSource.ONLINE})
     )
     assert (fixed - given).abs().max() > 1e-3 * fixed.abs().max()
     assert (fixed - own).abs().max() > 1e-3 * fixed.abs().max()

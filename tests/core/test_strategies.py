@@ -4,36 +4,46 @@ import core_toys as toys
 import pytest
 import torch
 
+from syncdiffusion_core.agreement import LATENTS
 from syncdiffusion_core.canvases.window_layout import WindowLayout
-from syncdiffusion_core.guidance.perceptual import PerceptualGuidance
 from syncdiffusion_core.process import rectified_flow, variance_exploding
-from syncdiffusion_core.sampling import sample
+from syncdiffusion_core.sampling import Ancestral, Method, sample
 from syncdiffusion_core.strategies import STRATEGIES, Synchronisation
-from syncdiffusion_core.views.view_set import aggregate, resynchronise
+from syncdiffusion_core.views.noise import noise_of
+from syncdiffusion_core.views.schedule import Still
+from syncdiffusion_core.views.view_set import Sums, aggregate
 
 SIGMAS = [14.6, 5.0, 2.0, 0.7, 0.2, 0.0]
 FLOW_SIGMAS = [0.99, 0.8, 0.5, 0.2, 0.0]
 VIEW_STATES = (Synchronisation.VIEW_NOISE, Synchronisation.SYNCTWEEDIES)
+CLEAN_MEANS = {Synchronisation.SYNCTWEEDIES, Synchronisation.CANONICAL_CLEAN}
 NOISE_MEANS = (Synchronisation.VIEW_NOISE, Synchronisation.CANONICAL_NOISE)
 
 
-class LinearViews(toys.StillViews):
-    """Views by explicit matrices: f_v = P_v, g_v = P_v^T, weights P_v^T 1."""
+class LinearViews:
+    """Views by explicit matrices: f_v = P_v, g_v = P_v^T, weights P_v^T 1. Where they move cells, a table too."""
 
-    def __init__(self, canvas: tuple[int, int], matrices: list[torch.Tensor], view: tuple[int, int]) -> None:
+    def __init__(self, canvas, matrices: list[torch.Tensor], view: tuple[int, int], names=None) -> None:
         self.canvas, self.matrices, self.view = canvas, torch.stack(matrices), view  # [V, hw, HW]
+        self.names = tuple(range(len(matrices))) if names is None else names
+        moves_cells = bool((self.matrices == 1).sum(dim=-1).eq(1).all())
+        self.index = self.matrices.argmax(dim=-1).unflatten(-1, view) if moves_cells else None
 
     def __len__(self) -> int:
         return len(self.matrices)
 
     def project(self, canvas):
-        views = torch.einsum("vpq,ncq->vncp", self.matrices, canvas.flatten(-2))
+        views = torch.einsum("vpq,ncq->vncp", self.matrices.to(canvas), canvas.flatten(-2))
         return views.flatten(0, 1).unflatten(-1, self.view)
 
     def unproject(self, views):
         stacked = views.flatten(-2).unflatten(0, (len(self), -1))
-        total = torch.einsum("vpq,vncp->ncq", self.matrices, stacked)
-        return total.unflatten(-1, self.canvas), self.matrices.sum((0, 1)).view(1, 1, *self.canvas)
+        total = torch.einsum("vpq,vncp->ncq", self.matrices.to(views), stacked)
+        return Sums(total.unflatten(-1, self.canvas), self.matrices.to(views).sum((0, 1)).view(1, 1, *self.canvas))
+
+    def subset(self, numbers):
+        names = tuple(self.names[number] for number in numbers)
+        return LinearViews(self.canvas, [self.matrices[number] for number in numbers], self.view, names)
 
     def mean(self) -> torch.Tensor:
         """A f on the flattened canvas, [HW, HW]."""
@@ -81,10 +91,10 @@ def doubles(size: int = 8) -> LinearViews:
 
 MIXING = {"half-cell shifts": half_cell_shifts(), "halves": halves()}
 PERMUTING = {
-    "crops": WindowLayout(6, 6, 4, 6).resolve((6, 17), 1),
-    "wrapped crops": WindowLayout(6, 6, 4, 6, wrap_x=True).resolve((6, 14), 1),
-    "grid": WindowLayout(5, 4, 3, 2).resolve((9, 11), 1),
-    "wrapped grid": WindowLayout(4, 4, 3, 3, wrap_x=True, wrap_y=True).resolve((8, 9), 1),
+    "crops": toys.tiled(WindowLayout(6, 6, 4, 6), (6, 17)),
+    "wrapped crops": toys.tiled(WindowLayout(6, 6, 4, 6, wrap_x=True), (6, 14)),
+    "grid": toys.tiled(WindowLayout(5, 4, 3, 2), (9, 11)),
+    "wrapped grid": toys.tiled(WindowLayout(4, 4, 3, 3, wrap_x=True, wrap_y=True), (8, 9)),
     "flips": permuting_views(same, lambda c: c.flip(0), lambda c: c.flip(1)),
     "a flip alone": permuting_views(lambda c: c.flip(1)),
     "quarter turns": permuting_views(same, lambda c: c.rot90(1), lambda c: c.rot90(2), lambda c: c.rot90(3)),
@@ -95,15 +105,17 @@ PERMUTING = {
 
 def run(view_set, synchronisation, denoiser=toys.eps_denoiser, process=None, sigmas=SIGMAS, n=2, **options):
     start = sigmas[0] * toys.randn(n, 4, *view_set.canvas)
-    process = process or variance_exploding()
-    return sample(denoiser, process, view_set, start, sigmas, synchronisation=synchronisation, **options)
+    if not STRATEGIES[synchronisation].on_canvas:
+        start = view_set.project(start)  # of one canvas, where views mix cells too
+    method = Method(synchronisation, **options)
+    return sample(denoiser, process or variance_exploding(), Still(view_set), start, sigmas, method).canvas
 
 
 @pytest.mark.parametrize("synchronisation", list(Synchronisation))
 @pytest.mark.parametrize("views", PERMUTING)
 def test_all_strategies_agree_where_views_permute_cells(views, synchronisation):
     expected = run(PERMUTING[views], Synchronisation.MULTIDIFFUSION)
-    got = run(PERMUTING[views], synchronisation, batch_size=3)
+    got = run(PERMUTING[views], synchronisation, batches=3)
     torch.testing.assert_close(got, expected, rtol=0, atol=1e-10)
 
 
@@ -115,17 +127,35 @@ def test_all_strategies_agree_in_flow_models(views, synchronisation):
     torch.testing.assert_close(run(PERMUTING[views], synchronisation, **flow), expected, rtol=0, atol=1e-10)
 
 
-@pytest.mark.parametrize("synchronisation", list(Synchronisation))
-@pytest.mark.parametrize("views", PERMUTING)
+# Views that see a cell twice have noise of their own there: see below.
+SHARING = [(v, s) for v in PERMUTING for s in Synchronisation if v != "doubled cells" or s not in VIEW_STATES]
+
+
+@pytest.mark.parametrize(("views", "synchronisation"), SHARING)
 def test_all_strategies_agree_under_ancestral_noise(views, synchronisation):
     fresh = toys.randn(2, 4, *PERMUTING[views].canvas, seed=5)
-    options = {"eta": 0.8, "noise": lambda: fresh}
+    options = {"ancestral": Ancestral(0.8, lambda: fresh)}
     expected = run(PERMUTING[views], Synchronisation.MULTIDIFFUSION, **options)
     torch.testing.assert_close(run(PERMUTING[views], synchronisation, **options), expected, rtol=0, atol=1e-10)
 
 
+@pytest.mark.parametrize("synchronisation", VIEW_STATES)
+def test_a_cell_that_a_view_sees_twice_has_two_noises_in_it(synchronisation):
+    """Ancestral noise in the views is white: F takes x0's halves together, and the noise of both stays."""
+    views, fresh = doubles(), toys.randn(64, 4, 8, 8, seed=5)
+    seen = []
+    options = {"ancestral": Ancestral(1.0, lambda: fresh), "on_step": lambda *report: seen.append(report[2])}
+    run(views, synchronisation, denoiser=black, sigmas=[2.0, 1.0], n=64, **options)
+    down, up = variance_exploding().ancestral_split(2.0, 1.0, 1.0)
+    own = noise_of(views, fresh)
+    # Of a canvas's noise projected, both halves would be one.
+    assert (own[..., ::2] - own[..., 1::2]).std() == pytest.approx(2**0.5, rel=0.03)
+    start = views.project(2.0 * toys.randn(64, 4, 8, 8)) / 2.0
+    torch.testing.assert_close(seen[0], down * start + up * own, rtol=0, atol=1e-12)
+
+
 def guidance(weights):
-    return PerceptualGuidance(toys.clamped_decode, toys.ToyDistance(), weights)
+    return toys.guided(weights)
 
 
 @pytest.mark.parametrize("synchronisation", list(Synchronisation))
@@ -134,11 +164,11 @@ def test_one_guided_step_is_the_same_in_all_strategies(views, synchronisation):
     """Eq. 14 moves the views; what the canvas makes of them is their mean, whatever else is averaged."""
     sigmas = [2.0, 1.0]
     expected = run(
-        PERMUTING[views], Synchronisation.MULTIDIFFUSION, sigmas=sigmas, guidance=guidance([1_000.0]), batch_size=2
+        PERMUTING[views], Synchronisation.MULTIDIFFUSION, sigmas=sigmas, guidance=guidance([1_000.0]), batches=2
     )
     plain = run(PERMUTING[views], Synchronisation.MULTIDIFFUSION, sigmas=sigmas)
     assert toys.report_difference(plain, expected) > 1e-3
-    got = run(PERMUTING[views], synchronisation, sigmas=sigmas, guidance=guidance([1_000.0]), batch_size=2)
+    got = run(PERMUTING[views], synchronisation, sigmas=sigmas, guidance=guidance([1_000.0]), batches=2)
     torch.testing.assert_close(got, expected, rtol=0, atol=1e-10)
 
 
@@ -154,7 +184,7 @@ def test_a_guided_run_is_the_same_in_all_strategies_of_the_canvas(synchronisatio
 
 
 def transcription(name, view_set, denoiser, sigmas, z):
-    """Five loops in VE; psi(x, x0) = x0 + (sigma'/sigma)(x - x0)."""
+    """Five loops in VE; psi(x, x0) = x0 + (sigma'/sigma)(x - x0). SyncTweedies ends at A(g(x0)), not A(g(F(x0)))."""
     n_samples = z.shape[0]
     rows = toys.Rows.grid(n_samples, tuple(range(len(view_set))))
 
@@ -185,7 +215,9 @@ def transcription(name, view_set, denoiser, sigmas, z):
             z = psi(z, z - sigma * mean(eps))
         else:
             z = psi(z, mean(x0))
-    return mean(views) if name in ("view_noise", "synctweedies") else z
+    if name == "synctweedies":
+        return mean(x0)
+    return mean(views) if name == "view_noise" else z
 
 
 @pytest.mark.parametrize("views", MIXING)
@@ -197,7 +229,14 @@ def test_strategies_are_what_their_names_say_where_views_mix_cells(views, synchr
 
 
 def test_all_five_differ_where_views_mix_cells():
-    canvases = [run(half_cell_shifts(), synchronisation) for synchronisation in Synchronisation]
+    """As long as there is noise; without, SyncTweedies from a projected start ends where the canvas's own does."""
+    clean = [run(half_cell_shifts(), synchronisation) for synchronisation in Synchronisation]
+    for i, one in enumerate(clean):
+        for j, other in enumerate(clean[:i]):
+            same_end = {list(Synchronisation)[i], list(Synchronisation)[j]} == CLEAN_MEANS
+            assert (toys.report_difference(one, other) < 1e-10) == same_end
+            assert same_end or toys.report_difference(one, other) > 1e-2
+    canvases = [run(half_cell_shifts(), synchronisation, sigmas=SIGMAS[:-1]) for synchronisation in Synchronisation]
     for i, one in enumerate(canvases):
         for other in canvases[:i]:
             assert toys.report_difference(one, other) > 1e-2
@@ -217,9 +256,9 @@ def own_noise(view_set, synchronisation, n=64):
 
 def advance(view_set, synchronisation, state, denoiser, sigma, following):
     strategy, process = STRATEGIES[synchronisation], variance_exploding()
-    x = strategy.views(view_set, state)
-    x0 = denoiser(x, sigma, None)
-    return strategy.advance(view_set, process, state, x, x0, sigma, lambda x, x0: process.step(x, x0, sigma, following))
+    moment = toys.moment(view_set, strategy.views(view_set, state), sigma, denoiser, process)
+    x0 = denoiser(moment.x, sigma, None)
+    return strategy.advance(moment, state, x0, lambda x, x0: process.step(x, x0, sigma, following), LATENTS)
 
 
 @pytest.mark.parametrize("synchronisation", list(Synchronisation))
@@ -261,7 +300,7 @@ def noise_levels(view_set, synchronisation, sigmas):
         seen.append(float(x.std()) / sigma)
         return torch.zeros_like(x)
 
-    run(view_set, synchronisation, denoiser=spy, sigmas=sigmas, n=16, batch_size=len(view_set))
+    run(view_set, synchronisation, denoiser=spy, sigmas=sigmas, n=16, batches=len(view_set))
     return seen
 
 
@@ -274,7 +313,7 @@ def test_synctweedies_does_not_project_its_state_again():
     assert faded[-1] < 0.8 * faded[0]
     state = views.project(toys.randn(16, 4, 8, 8))
     for _ in range(4):
-        state = resynchronise(views, state)
+        state = LATENTS.views(views, state)
     assert state.std() < 0.8 * levels[0]
 
 
@@ -290,7 +329,7 @@ def test_synctweedies_views_evolve_by_their_own_states():
     expected = views.project(mean) + following / sigma * (state - views.project(mean))
     got = advance(views, Synchronisation.SYNCTWEEDIES, state, denoise, sigma, following)
     torch.testing.assert_close(got, expected, rtol=0, atol=1e-12)
-    assert toys.report_difference(resynchronise(views, got), got) > 0.1
+    assert toys.report_difference(LATENTS.views(views, got), got) > 0.1
 
 
 def final_views(synchronisation, view_set, n=64):
@@ -320,7 +359,7 @@ def test_from_a_projected_start_synctweedies_and_canonical_clean_see_the_same_vi
         return toys.eps_denoiser(x, sigma, rows)
 
     for name in (Synchronisation.SYNCTWEEDIES, Synchronisation.CANONICAL_CLEAN):
-        run(views, name, denoiser=spy, batch_size=2)
+        run(views, name, denoiser=spy, batches=2)
     for one, other in zip(*seen.values(), strict=True):
         torch.testing.assert_close(one, other, rtol=0, atol=1e-10)
 

@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from syncdiffusion_core.canvases.images import ImageLook, ImageMap, shown
+from syncdiffusion_core.canvases.images import ImageLook, ImageMap, seen
 from syncdiffusion_core.canvases.pieces import blocks, jigsaw_pieces
 from syncdiffusion_core.canvases.transitions import (
     DIMMED,
@@ -39,7 +39,7 @@ def test_the_ends_are_exact_and_what_is_between_is_a_picture(kind, easing):
     frames = list(pictures_between(picture, look, CELLS, 6, easing))
     assert len(frames) == 6
     assert torch.equal(frames[0], picture)
-    assert torch.equal(frames[-1], shown(look, picture[None], CELLS)[0])
+    assert torch.equal(frames[-1], seen(look, picture[None], CELLS)[0])
     assert all(frame.shape == picture.shape and frame.dtype == picture.dtype for frame in frames)
     assert all(frame.min() >= 0 and frame.max() <= 1 for frame in frames)
 
@@ -50,14 +50,14 @@ def test_the_motion_meets_both_ends(kind):
     picture, look = a_picture(), look_of(kind, angle_deg=110.0)
     move = motion(picture, look, CELLS)
     torch.testing.assert_close(move(0.0), picture, atol=1e-5, rtol=0)
-    torch.testing.assert_close(move(1.0), shown(look, picture[None], CELLS)[0], atol=1e-5, rtol=0)
+    torch.testing.assert_close(move(1.0), seen(look, picture[None], CELLS)[0], atol=1e-5, rtol=0)
 
 
 @pytest.mark.parametrize("seed", range(4))
 @pytest.mark.parametrize("pieces", [1, 2, 4, 8])
 def test_every_jigsaw_piece_arrives_where_the_view_has_it(pieces, seed):
     picture, look = a_picture(), ImageLook(ImageMap.JIGSAW, seed=seed, amount=pieces)
-    assert torch.equal(motion(picture, look, CELLS)(1.0), shown(look, picture[None], CELLS)[0])
+    assert torch.equal(motion(picture, look, CELLS)(1.0), seen(look, picture[None], CELLS)[0])
 
 
 @pytest.mark.parametrize("kind", [kind for kind in ImageMap if kind is not ImageMap.JIGSAW and "90" not in kind.value])
@@ -67,7 +67,7 @@ def test_pictures_that_are_not_square_meet_both_ends(kind):
     picture, look, cells = a_picture(32, 64), look_of(kind, seed=1), (8, 16)
     move = motion(picture, look, cells)
     torch.testing.assert_close(move(0.0), picture, atol=1e-5, rtol=0)
-    torch.testing.assert_close(move(1.0), shown(look, picture[None], cells)[0], atol=1e-5, rtol=0)
+    torch.testing.assert_close(move(1.0), seen(look, picture[None], cells)[0], atol=1e-5, rtol=0)
 
 
 def test_easing():

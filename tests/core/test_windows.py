@@ -6,10 +6,11 @@ import core_toys as toys
 import pytest
 import torch
 
+from syncdiffusion_core.agreement import LATENTS
 from syncdiffusion_core.blending import Blend, window_weight
 from syncdiffusion_core.canvases.window_layout import WindowLayout
 from syncdiffusion_core.canvases.windows import Windows, full_canvas
-from syncdiffusion_core.views.view_set import aggregate, resynchronise
+from syncdiffusion_core.views.view_set import aggregate
 
 
 def layout(window=(64, 64), stride=(16, 16), wrap=(False, False), blend=Blend.UNIFORM, px=1) -> WindowLayout:
@@ -25,7 +26,7 @@ def random_case(seed: int):
     wrap = tuple(dice.random() < 0.5 for _ in range(2))
     # Without wrap the canvas may be anything; with wrap it has to hold whole patches.
     canvas = tuple(w + (patch if wraps else 1) * dice.randint(1, 9) for w, wraps in zip(window, wrap, strict=True))
-    resolved = layout(window, stride, wrap, dice.choice(list(Blend)), px).resolve(canvas, px, patch)
+    resolved = toys.tiled(layout(window, stride, wrap, dice.choice(list(Blend)), px), canvas, px, patch)
     return canvas, window, stride, wrap, patch, resolved
 
 
@@ -73,26 +74,27 @@ def test_the_two_maps_are_adjoint(seed):
 
 
 def test_coverage_counts_windows():
-    windows = layout((2, 4), (2, 2)).resolve((2, 8), 1)
+    windows = toys.tiled(layout((2, 4), (2, 2)), (2, 8))
     assert windows.coverage().tolist() == [[1, 1, 2, 2, 2, 2, 1, 1]] * 2
-    closed = layout((2, 4), (2, 2), wrap=(False, True)).resolve((2, 8), 1)
+    closed = toys.tiled(layout((2, 4), (2, 2), wrap=(False, True)), (2, 8))
     assert closed.coverage().tolist() == [[2] * 8] * 2
 
 
 def test_windows_are_counted_from_the_top_left_row_by_row():
-    windows = layout((2, 2), (2, 2)).resolve((4, 6), 1)
+    windows = toys.tiled(layout((2, 2), (2, 2)), (4, 6))
     assert windows.origins == ((0, 0), (0, 2), (0, 4), (2, 0), (2, 2), (2, 4))
 
 
 @pytest.mark.parametrize(
-    ("canvas", "centre"), [((2, 2), 0), ((2, 8), 2), ((2, 10), 2), ((8, 2), 2), ((4, 8), 6), ((6, 6), 4), ((8, 6), 7)]
+    ("canvas", "middle"),
+    [((2, 2), 0), ((2, 8), 2), ((2, 10), 2), ((8, 2), 2), ((4, 8), 6), ((6, 6), 4), ((8, 6), 7)],
 )
-def test_the_centre_of_a_grid_is_the_middle_of_its_middle_row(canvas, centre):
-    assert layout((2, 2), (2, 2)).resolve(canvas, 1).centre == centre
+def test_the_reference_of_a_grid_is_the_middle_of_its_middle_row(canvas, middle):
+    assert toys.tiled(layout((2, 2), (2, 2)), canvas).reference == middle
 
 
 def test_the_papers_panorama_has_21_windows():
-    windows = layout((64, 64), (16, 16), px=8).resolve((64, 384), 8)
+    windows = toys.tiled(layout((64, 64), (16, 16), px=8), (64, 384), 8)
     assert len(windows) == 21
     assert windows.origins[-1] == (0, 320)
     assert windows.view == (64, 64)
@@ -100,7 +102,7 @@ def test_the_papers_panorama_has_21_windows():
 
 def test_a_closed_panorama_has_all_24_windows():
     """The official code adds 64 // 16 - 2 wrap windows where - 1 are needed, and so has 23."""
-    windows = layout((64, 64), (16, 16), wrap=(False, True), px=8).resolve((64, 384), 8)
+    windows = toys.tiled(layout((64, 64), (16, 16), wrap=(False, True), px=8), (64, 384), 8)
     assert [left for _, left in windows.origins] == list(range(0, 384, 16))
     assert len(windows) == 24
     assert set(windows.coverage().flatten().tolist()) == {4.0}
@@ -116,42 +118,42 @@ def test_a_closed_panorama_has_all_24_windows():
     ],
 )
 def test_wrap_windows_in_either_axis(canvas, wrap, count):
-    windows = layout((64, 64), (16, 16), wrap).resolve(canvas, 1)
+    windows = toys.tiled(layout((64, 64), (16, 16), wrap), canvas)
     assert len(windows) == count
     assert (windows.coverage() > 0).all()
 
 
 def test_a_canvas_one_window_wide_can_still_be_closed():
     """The docstring's convention: with wrap, windows start at 0, stride, 2*stride, … below the canvas length."""
-    windows = layout((64, 64), (64, 16), wrap=(False, True)).resolve((64, 64), 1)
+    windows = toys.tiled(layout((64, 64), (64, 16), wrap=(False, True)), (64, 64))
     assert windows.origins == ((0, 0), (0, 16), (0, 32), (0, 48))
 
 
 def test_a_stride_that_does_not_divide_leaves_no_strip():
     """The official code leaves the columns 448 … 511 of this canvas at zero."""
-    windows = layout((64, 64), (48, 48)).resolve((64, 130), 1)
+    windows = toys.tiled(layout((64, 64), (48, 48)), (64, 130))
     assert [left for _, left in windows.origins] == [0, 48, 66]
 
 
 def test_pixels_become_cells_and_strides_whole_patches():
-    windows = WindowLayout(128, 64, 40, 64).resolve((8, 40), cell_px=8, patch=2)
+    windows = toys.tiled(WindowLayout(128, 64, 40, 64), (8, 40), 8, 2)
     assert windows.view == (8, 16)
     assert [left for _, left in windows.origins] == [0, 4, 8, 12, 16, 20, 24]
 
 
 def test_windows_are_the_same_in_pixel_space():
     fine, coarse = layout((8, 8), (4, 4), px=1), layout((8, 8), (4, 4), px=16)
-    assert fine.resolve((8, 20), 1).origins == coarse.resolve((8, 20), 16).origins
+    assert toys.tiled(fine, (8, 20)).origins == toys.tiled(coarse, (8, 20), 16).origins
 
 
 def test_wrap_windows_hold_both_ends():
-    windows = layout((1, 4), (1, 2), wrap=(False, True)).resolve((1, 6), 1)
+    windows = toys.tiled(layout((1, 4), (1, 2), wrap=(False, True)), (1, 6))
     views = windows.project(torch.arange(6.0)[None, None, None])
     assert views[:, 0, 0].tolist() == [[0, 1, 2, 3], [2, 3, 4, 5], [4, 5, 0, 1]]
 
 
 def test_latents_with_frames_are_windows_of_each_frame():
-    windows = layout((4, 4), (2, 3), wrap=(True, False), blend=Blend.GAUSSIAN).resolve((6, 9), 1)
+    windows = toys.tiled(layout((4, 4), (2, 3), wrap=(True, False), blend=Blend.GAUSSIAN), (6, 9))
     clip = toys.randn(2, 3, 5, 6, 9)
     views = windows.project(clip)
     assert views.shape == (len(windows) * 2, 3, 5, 4, 4)
@@ -165,22 +167,22 @@ def test_latents_with_frames_are_windows_of_each_frame():
 
 
 def test_half_precision_views_are_summed_in_float32():
-    windows = layout((2, 4), (2, 1)).resolve((2, 16), 1)
+    windows = toys.tiled(layout((2, 4), (2, 1)), (2, 16))
     total, weight = windows.unproject(torch.ones(len(windows), 1, 2, 4, dtype=torch.float16))
     assert total.dtype == weight.dtype == torch.float32
 
 
 def test_weights_of_a_batch_of_samples_do_not_mix_samples():
-    windows = layout((2, 4), (2, 2)).resolve((2, 8), 1)
+    windows = toys.tiled(layout((2, 4), (2, 2)), (2, 8))
     views = toys.randn(len(windows) * 3, 1, 2, 4)
     apart = [aggregate(windows, views.unflatten(0, (-1, 3))[:, k]) for k in range(3)]
     assert torch.equal(aggregate(windows, views), torch.cat(apart))
 
 
 def test_resynchronised_views_agree_and_stay():
-    windows = layout((4, 4), (2, 2), wrap=(True, True), blend=Blend.FEATHERED).resolve((8, 8), 1)
-    once = resynchronise(windows, toys.randn(len(windows), 2, 4, 4))
-    torch.testing.assert_close(resynchronise(windows, once), once, rtol=0, atol=1e-12)
+    windows = toys.tiled(layout((4, 4), (2, 2), wrap=(True, True), blend=Blend.FEATHERED), (8, 8))
+    once = LATENTS.views(windows, toys.randn(len(windows), 2, 4, 4))
+    torch.testing.assert_close(LATENTS.views(windows, once), once, rtol=0, atol=1e-12)
 
 
 def test_cells_that_no_window_covers_are_zero_not_nan():
@@ -231,16 +233,16 @@ BAD_CANVASES = [
 @pytest.mark.parametrize(("window", "canvas", "cell", "patch", "wrap", "words"), BAD_CANVASES)
 def test_a_layout_that_does_not_fit_says_what_to_do(window, canvas, cell, patch, wrap, words):
     with pytest.raises(ValueError) as error:
-        layout(window, (128, 128), (False, wrap)).resolve(canvas, cell, patch)
+        toys.tiled(layout(window, (128, 128), (False, wrap)), canvas, cell, patch)
     assert [word for word in words if word not in str(error.value)] == []
 
 
 def test_a_wrap_from_top_to_bottom_is_told_its_heights():
     with pytest.raises(ValueError, match=r"wrapping along y needs a height .* got 1080 px .* use 1072 or 1088"):
-        layout((512, 512), (128, 128), (True, False)).resolve((135, 64), 8, 2)
+        toys.tiled(layout((512, 512), (128, 128), (True, False)), (135, 64), 8, 2)
 
 
 def test_a_window_of_less_than_a_cell_is_told_the_one_size_that_works():
     with pytest.raises(ValueError) as error:
-        layout((64, 4), (1, 1)).resolve((64, 64), 8)
+        toys.tiled(layout((64, 4), (1, 1)), (64, 64), 8)
     assert "8 or 8" not in str(error.value)

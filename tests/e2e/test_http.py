@@ -3,9 +3,9 @@
 import io
 import json
 import time
-import urllib.error
 
 import pytest
+import requests
 from PIL import Image
 
 SAMPLER = "SyncDiffusionPanoramaSampler"
@@ -39,8 +39,8 @@ def told_before(client, graph: dict) -> str:
     """What the server says of a graph's inputs when it is queued."""
     try:
         answer = client.request("/prompt", {"prompt": graph})
-    except urllib.error.HTTPError as error:
-        answer = json.loads(error.read())
+    except requests.HTTPError as error:
+        answer = error.response.json()
     client.request("/interrupt", {})
     return json.dumps(answer["node_errors"])
 

@@ -2,14 +2,10 @@
 
 import importlib
 import importlib.util
-import socket
-import struct
-import threading
 
 import pytest
 
 environment = importlib.import_module("_environment")
-websocket = importlib.import_module("_websocket")
 
 
 @pytest.fixture(scope="module")
@@ -39,44 +35,8 @@ def test_settings_reach_both_methods(demo):
 
 
 def test_follower_keeps_seconds_by_node(demo):
-    follower = demo.Follower(demo.build_graph("lake", 1, 1))
+    follower = importlib.import_module("_follower").Follower(demo.build_graph("lake", 1, 1))
     for node in ("canvas", "syncdiffusion", None):
         follower("executing", {"node": node})
     follower("progress", {"node": "syncdiffusion", "value": 1, "max": 1})
     assert set(follower.seconds) == {"canvas", "syncdiffusion"}
-
-
-def serve(listener: socket.socket, frames: list[bytes]) -> None:
-    connection, _ = listener.accept()
-    with connection:
-        while b"\r\n\r\n" not in connection.recv(4096):
-            pass
-        connection.sendall(b"HTTP/1.1 101 Switching Protocols\r\n\r\n" + frames[0])
-        for frame in frames[1:]:
-            connection.sendall(frame)
-        while connection.recv(4096):  # closing with its answer unread would reset the connection
-            pass
-
-
-def frame(opcode: int, payload: bytes, final: bool = True) -> bytes:
-    size = len(payload)
-    length = bytes([size]) if size < 126 else bytes([126]) + struct.pack("!H", size)
-    return bytes([(0x80 if final else 0) | opcode]) + length + payload
-
-
-def test_websocket_reads_whole_messages():
-    frames = [
-        frame(websocket.TEXT, b"first"),
-        frame(websocket.BINARY, b"x" * 300),
-        frame(websocket.TEXT, b"in ", final=False),
-        frame(websocket.PING, b""),
-        frame(0, b"parts"),
-        frame(websocket.CLOSE, b""),
-    ]
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        thread = threading.Thread(target=serve, args=(listener, frames))
-        thread.start()
-        with websocket.WebSocket(f"http://127.0.0.1:{listener.getsockname()[1]}/ws?clientId=1") as opened:
-            received = [message for message in opened.messages() if message is not None]
-        thread.join()
-    assert received == ["first", b"x" * 300, "in parts"]

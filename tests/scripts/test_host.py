@@ -95,12 +95,19 @@ def test_packaging_and_requirements_name_the_same_packages():
     assert declared == environment.read_requirements(ROOT / "requirements.txt")
 
 
-def test_helpers_are_standard_library_only():
+IN_THE_ENVIRONMENT = {"_client.py", "_follower.py"}
+
+
+def test_what_makes_the_environment_is_standard_library_only():
     for path in (ROOT / "scripts").glob("*.py"):
+        if path.name in IN_THE_ENVIRONMENT:
+            continue
         source = path.read_text(encoding="utf-8")
         names = re.findall(r"^\s*(?:from|import) ([a-z_][a-z0-9_]*)", source, re.MULTILINE)
         own = {helper.stem for helper in path.parent.glob("_*.py")}
         assert not set(names) - own - set(sys.stdlib_module_names), path.name
+        at_once = re.findall(r"^(?:from|import) (\w+)", source, re.MULTILINE)
+        assert not {f"{name}.py" for name in at_once} & IN_THE_ENVIRONMENT, path.name
 
 
 def test_free_port_is_free():

@@ -5,31 +5,25 @@ latents. Here it is cut to the windows of the batch: masks, image-shaped inputs 
 and GLIGEN boxes as what is left of them inside a window, in its own coordinates. What has no place is passed on whole.
 """
 
-from collections.abc import Callable, Iterator, Sequence
-from itertools import product
+from collections.abc import Callable, Iterator
 
-import comfy.conds
-import comfy.utils
 import torch
 from torch import Tensor
 
 from ....syncdiffusion_core.canvases.windows import Windows
 from ....syncdiffusion_core.denoiser import Rows
-from .attention import ATTENTION, attends_to_places, cut_attention
 from .attention_merging import merges, refuse_parts, refuse_with_merging
 from .bootstrapping import Bootstrapping
 from .control import HintSlices
 from .gligen import DifferentiableGligen
 from .patches import refuse_pictures
+from .pictures import Pictures
 from .positions import Places
-from .tags import KEY, MAPS, WINDOWS, cut, image_scale, tagged
-
-OTHER_SCALES = ("effnet", "lq_latent")
-"""The host's names of pictures that a model stretches over whatever it is shown: Stable Cascade's, PiD's."""
+from .regions import Parts, Regions
+from .tags import KEY, MAPS, WINDOWS, tagged
 
 Cond = dict
 Conds = list[list[Cond] | None]
-Parts = tuple  # what has to be the same for all rows of one model call: areas and boxes of each condition
 
 
 class Slicer:
@@ -43,10 +37,9 @@ class Slicer:
         self, windows: Windows, seed: int | None = None, whereabouts: Places | None = None, patch: int = 1
     ) -> None:
         self._windows, self._hints, self._whereabouts = windows, HintSlices(windows), whereabouts
-        self._patch = patch
+        self._pictures, self._regions = Pictures(windows), Regions(windows, patch)
         self._bootstrapping = Bootstrapping(windows, seed)
         self._checked = len(windows) == 1
-        self._shown: dict[int, tuple[Tensor, dict[int, bool]]] = {}
         self._maps: dict[tuple, object] = {}
 
     def calc_cond_batch(
@@ -99,29 +92,11 @@ class Slicer:
         everywhere: a condition is evaluated in every window, also where its mask hides it.
         """
         visible = [True] * len(rows.distinct_views)
-        seen = [visible if everywhere else self._seen(cond, rows) for cond in entries or ()]
+        seen = [visible if everywhere else self._pictures.seen(cond, rows) for cond in entries or ()]
         return [
-            tuple(
-                (self._areas(cond, view) if sees[k] else (), self._boxes(cond, view))
-                for cond, sees in zip(entries or (), seen, strict=True)
-            )
+            tuple(self._regions.of(cond, view, sees[k]) for cond, sees in zip(entries or (), seen, strict=True))
             for k, view in enumerate(rows.distinct_views)
         ]
-
-    def _seen(self, cond: Cond, rows: Rows) -> list[bool]:
-        """Whether the condition's mask leaves anything of it in each view: what it hides need not be evaluated.
-
-        The host gives default conditions a mask of its own.
-        """
-        if cond.get("mask") is None or "default" in cond:
-            return [True] * len(rows.distinct_views)
-        # Looked up once a window and run: asking a device waits for it.
-        _, shown = self._shown.setdefault(id(cond["mask"]), (cond["mask"], {}))
-        unknown = tuple(dict.fromkeys(view for view in rows.distinct_views if view not in shown))
-        if unknown:
-            parts = self._rows(cond["mask"], Rows.grid(rows.n_samples, unknown)).unflatten(0, (len(unknown), -1))
-            shown.update(zip(unknown, parts.flatten(1).any(dim=1).tolist(), strict=True))
-        return [shown[view] for view in rows.distinct_views]
 
     def _of_group(self, entries: list[Cond] | None, parts: Parts, rows: Rows) -> list[Cond] | None:
         if entries is None:
@@ -134,14 +109,9 @@ class Slicer:
 
     def _of_cond(self, cond: Cond, areas: tuple | None, boxes: tuple | None, rows: Rows) -> Iterator[Cond]:
         """The condition for these rows: once for each part of its area that the window sees, or just once."""
-        text = cond["model_conds"].get("c_crossattn")
-        words = 0 if text is None else text.cond.shape[1]
-        local = {
-            **cond,
-            "model_conds": {name: self._input(name, c, words, rows) for name, c in cond["model_conds"].items()},
-        }
+        local = {**cond, "model_conds": self._pictures.inputs(cond, rows)}
         if cond.get("mask") is not None:
-            local["mask"] = self._rows(cond["mask"], rows)
+            local["mask"] = self._pictures.rows(cond["mask"], rows)
         if boxes is not None:
             kind, gligen, _ = cond["gligen"]
             local["gligen"] = (kind, DifferentiableGligen(gligen), list(boxes))
@@ -157,69 +127,3 @@ class Slicer:
             return self._windows.view
         *_, height, width = area[: len(area) // 2]
         return height, width
-
-    def _input(self, name: str, cond: comfy.conds.CONDRegular, words: int, rows: Rows) -> comfy.conds.CONDRegular:
-        """An input of the model, cut if it is an image of the canvas; what has no place is passed on whole.
-
-        An image of the canvas: four dimensions or more, of which the last two are the canvas's height and width in
-        latent cells, or the same whole multiple of both (camera paths in pixels). So it is not text [B, tokens, width],
-        nor a reference picture of its own size. An entry of a list is cut only where it is exactly the canvas's size;
-        constants never are; what the host makes to the latents' shape always must be. words: tokens of text.
-        """
-        value = cond.cond
-        if isinstance(cond, comfy.conds.CONDConstant):
-            return cond
-        if name == ATTENTION and attends_to_places(value, words, self._windows):
-            return cond._copy_with(cut_attention(value, words, self._windows, rows))
-        if isinstance(cond, comfy.conds.CONDList):
-            return cond._copy_with([self._rows(v, rows) if image_scale(v, self._windows) == 1 else v for v in value])
-        if scale := image_scale(value, self._windows):
-            return cond._copy_with(cut(self._windows, value, rows, scale))
-        if isinstance(value, Tensor) and value.ndim > 0 and value.shape[0] not in (1, rows.n_samples):
-            return cond._copy_with(comfy.utils.repeat_to_batch_size(value, rows.n_samples))  # as for the canvas
-        if isinstance(cond, comfy.conds.CONDNoiseShape) or name in OTHER_SCALES:
-            raise ValueError(
-                f"conditioning: the model's input '{name}' is an image of {tuple(value.shape[-2:])} latent cells on a "
-                f"canvas of {self._windows.canvas}, so it cannot be cut into windows; make it of the canvas's size"
-            )
-        return cond
-
-    def _rows(self, canvas: Tensor, rows: Rows) -> Tensor:
-        """[B, …, H, W], B samples or 1 -> [R, …, h, w]."""
-        return cut(self._windows, canvas, rows)
-
-    def _areas(self, cond: Cond, view: int) -> tuple | None:
-        """Areas (sizes…, offsets…) in the window's coordinates; None for a condition without one."""
-        if cond.get("area") is None:
-            return None
-        area = tuple(cond["area"])
-        dims = len(area) // 2
-        sizes, offsets = area[:dims], area[dims:]
-        parts = self._inside((*sizes[-2:], *offsets[-2:]), view)
-        least = min((side for part in parts for side in part[:2]), default=self._patch)
-        if -least % self._patch > least:
-            raise ValueError(
-                f"conditioning: an area reaches {least} latent cells into a window, of which this model's patches have "
-                f"{self._patch}; use Conditioning (Set Mask) instead, or an area that ends with the windows"
-            )
-        return tuple((*sizes[:-2], h, w, *offsets[:-2], top, left) for h, w, top, left in parts)
-
-    def _boxes(self, cond: Cond, view: int) -> tuple | None:
-        """GLIGEN's (embedding, height, width, top, left) in the window's coordinates."""
-        if cond.get("gligen") is None:
-            return None
-        return tuple((embedding, *part) for embedding, *box in cond["gligen"][2] for part in self._inside(box, view))
-
-    def _inside(self, box: Sequence[int], view: int) -> list[tuple[int, int, int, int]]:
-        """(height, width, top, left) on the canvas -> its parts in the window; two where a window wraps around."""
-        height, width, top, left = (int(value) for value in box)
-        rows, columns = zip(self._windows.origins[view], self._windows.view, self._windows.canvas, strict=True)
-        spans = product(_visible(top, height, *rows), _visible(left, width, *columns))
-        return [(h, w, y, x) for (y, h), (x, w) in spans]
-
-
-def _visible(start: int, length: int, origin: int, window: int, canvas: int) -> list[tuple[int, int]]:
-    """Runs (start, length) of a window's cells that lie in [start, start + length) of the canvas."""
-    inside = [start <= (origin + cell) % canvas < start + length for cell in range(window)]
-    edges = [cell for cell in range(window + 1) if (cell < window and inside[cell]) != (cell > 0 and inside[cell - 1])]
-    return [(first, last - first) for first, last in zip(edges[::2], edges[1::2], strict=True)]
