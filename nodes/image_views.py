@@ -68,6 +68,7 @@ class ImageViews(io.ComfyNode):
                     default=0,
                     min=0,
                     max=2**32 - 1,
+                    control_after_generate=False,  # the interface would draw another one after each run
                     tooltip="Which of all permutations and jigsaws it is. A second view of the same kind is another "
                     "one, of the next seed.",
                 ),

@@ -199,9 +199,17 @@ def test_the_others_with_the_demo_model_finish_too(tab, graphs, name):
     assert any(detail["output"].get("images") for detail in run.of("executed"))
 
 
+@pytest.mark.parametrize("name", ["SyncDiffusion ambiguous image", "SyncDiffusion synchronised views"])
+def test_views_finish_too(tab, graphs, name):
+    run = Run(tab, graphs, name)
+    assert not run.of("execution_error")
+    assert any(detail["output"].get("images") for detail in run.of("executed"))
+
+
 @pytest.mark.parametrize(
     ("words", "names"),
     [
+        ("visual anagrams", ["Image Views", "View Sampler", "Synchronise Views"]),
         ("tiled diffusion", ["Window Tiler", "Apply Windows"]),
         ("lpips guidance", ["Perceptual Sync Guidance"]),
         ("intra-lpips", ["Panorama Coherence"]),
