@@ -36,8 +36,8 @@ def test_windows_and_strides_are_held_to_the_patch(name, of, module_of, windows)
     bench, layout = of(name), module_of("host.run.layout")
     model, patch, cell_px = bench.model.model, bench.family.patch, bench.family.cell_px
     assert layout.patch_size(model) == patch
-    canvas = torch.empty(1, 1, 64 // cell_px, 192 // cell_px)
-    resolved = layout.resolve_windows(windows(64, 40), model, canvas)
+    canvas = (1, 1, 64 // cell_px, 192 // cell_px)
+    resolved = layout.resolve_windows(windows(64, 40), model, canvas).latent.every
     assert all(left % patch == 0 for _, left in resolved.origins)
     unit = patch * cell_px
     if unit > 8:  # the tiler's own step

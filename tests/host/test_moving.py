@@ -1,12 +1,14 @@
 """Which of the host's samplers keep a move of their state, measured: 1 is all of it."""
 
 import sys
+from types import SimpleNamespace
 
 import comfy.samplers
 import pytest
 import torch
 
 from syncdiffusion_core.canvases.window_layout import WindowLayout
+from syncdiffusion_core.views.schedule import CellGrid, Still
 
 MOVED_STEP, MOVE = 2, 1.0
 KEEPS = {
@@ -36,10 +38,10 @@ class Moved:
     def __init__(self, host_sampler, model, sigmas, name, move):
         self.inner_model = StandIn(model)
         guidance = type("Guidance", (), {"guides": lambda self, step: step == MOVED_STEP and move})()
-        type(guidance).__call__ = lambda self, windows, views, *rest: (views + MOVE, None)
+        type(guidance).__call__ = lambda self, moment: SimpleNamespace(x=moment.x + MOVE, x0=None)
         names = [comfy.samplers.ksampler(name).sampler_function.__name__]
         windowed = sys.modules[host_sampler.__name__.replace(".sampler", ".windowed")]
-        windows = WindowLayout(64, 64, 64, 64).resolve((8, 8), 8)
+        windows = Still(WindowLayout(64, 64, 64, 64).tiled((8, 8), CellGrid(8)))
         self.openings = host_sampler.Openings(sigmas, names)
         self.mover = windowed.Mover(guidance, None, None, windows, self.openings)
 

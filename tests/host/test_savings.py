@@ -211,7 +211,7 @@ def test_each_step_cuts_what_is_tied_to_places_to_its_own_windows(models, window
     """Conditioning is cut by the windows' numbers among all of a run; see test_slices for what is cut."""
     ramp = torch.linspace(0, 1, 24).expand(1, 1, 8, 24)
     layout, tags = module_of("host.run.layout"), module_of("host.conditioning.tags")
-    rolled = layout.resolve_windows(windows(64, 32, grid="rolled"), models["eps"].model, ramp)
+    rolled = layout.resolve_windows(windows(64, 32, grid="rolled"), models["eps"].model, ramp.shape).latent
     for step in range(5):
         now = rolled.at(step)
         assert torch.equal(tags.cut(rolled.every, ramp, tags.Rows.grid(1, now.names)), now.project(ramp))

@@ -173,17 +173,15 @@ def test_a_model_may_tell_its_own_size(layout_module, run_node, models):
 
 
 def test_all_remarks_of_a_run(layout_module, run_node, models, small):
-    import torch
-
     model = models["eps"].model
     whole = tiled(run_node, 64)
-    grid = layout_module.resolve_windows(whole, model, torch.empty(1, 4, 8, 8))
-    (line,) = layout_module.layout_remarks(whole, grid, model)
+    grid = layout_module.resolve_windows(whole, model, (1, 4, 8, 8)).latent
+    (line,) = layout_module.layout_remarks(whole, grid.every, model)
     assert "one window covers the whole canvas of 64 x 64 px" in line
     open_ = tiled(run_node, 64, stride_x=64, wrap_x=True)
-    grid = layout_module.resolve_windows(open_, model, torch.empty(1, 4, 8, 24))
+    grid = layout_module.resolve_windows(open_, model, (1, 4, 8, 24)).latent
     with pytest.raises(ValueError, match="wrap_x: no window runs over the right edge of a canvas of 192 px"):
-        layout_module.layout_remarks(open_, grid, model)
+        layout_module.layout_remarks(open_, grid.every, model)
 
 
 @pytest.mark.parametrize("blend", ["uniform", "gaussian", "feathered"])

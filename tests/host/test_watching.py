@@ -51,13 +51,14 @@ class TestNumbers:
             panorama(models["eps"], windows(64, 32), steps=3, guidance=guide, algorithm="reference (Algorithm 1)")
 
     def test_windows_left_alone_are_said(self, panorama, windows, models, guidance, module_of, monkeypatch):
-        pulled = module_of("host.run.guiding").PerceptualGuidance._decoder_gradient
+        loss_of_run = module_of("host.run.guiding").PerceptualLoss
+        gradient_of = loss_of_run._gradient
 
-        def broken(self, x0, anchor):
-            loss, gradient = pulled(self, x0, anchor)
+        def broken(self, eyes, numbers, target):
+            loss, gradient = gradient_of(self, eyes, numbers, target)
             return loss, gradient * float("nan")
 
-        monkeypatch.setattr(module_of("host.run.guiding").PerceptualGuidance, "_decoder_gradient", broken)
+        monkeypatch.setattr(loss_of_run, "_gradient", broken)
         guide = guidance(weight=20.0, end_percent=1.0, gradient="decoder only")
         trace = panorama(models["eps"], windows(64, 32), steps=2, guidance=guide, windows_per_batch=1)[1]
         assert "of them were left alone, because their gradient holds NaN" in trace

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from ....syncdiffusion_core.canvases.window_layout import WindowLayout
 from ....syncdiffusion_core.guidance.spectrum import Spectrum, fit_spectrum, load_spectrum, save_spectrum
+from ....syncdiffusion_core.views.schedule import CellGrid
 from ..gradient.decoder import pixel_space_vae, works_on_pixels
 from ..inputs import picture
 from .perceptual_files import FOLDER, SPECTRA
@@ -30,7 +31,7 @@ def measure_spectrum(model: object, vae: object | None, images: Tensor, window_p
         if not works_on_pixels(latent_format):
             raise ValueError("vae: nothing is connected; give the VAE of the model, whose latents are to be measured")
         vae = pixel_space_vae()
-    layout = WindowLayout(window_px, window_px, window_px, window_px).resolve(images.shape[1:3], 1)
+    layout = WindowLayout(window_px, window_px, window_px, window_px).tiled(tuple(images.shape[1:3]), CellGrid(1))
     latents = []
     for window in layout.project(images.movedim(-1, 1)):  # [3, h, w], one at a time: a batch may be a video
         comfy.model_management.throw_exception_if_processing_interrupted()
