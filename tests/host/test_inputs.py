@@ -48,14 +48,14 @@ class TestPictures:
         exact = image.float()
         assert measure(image)[0] == measure(exact)[0]
         assert compare(image, exact)[1] == 0
-        anchor = guidance(anchor="reference image", anchor_image=image).anchor
+        anchor = guidance(anchor="reference image", anchor_image=image).target
         torch.testing.assert_close(anchor.image, exact.movedim(-1, 1))
 
     def test_alpha_is_dropped_and_what_is_beyond_white_is_white(self, measure, guidance):
         image = pictures(channels=4) * 1.5 - 0.2
         shown = image[..., :3].clamp(0, 1)
         assert measure(image)[0] == measure(shown)[0]
-        anchor = guidance(anchor="reference image", anchor_image=image).anchor
+        anchor = guidance(anchor="reference image", anchor_image=image).target
         torch.testing.assert_close(anchor.image, shown.movedim(-1, 1))
 
     @pytest.mark.parametrize(
