@@ -120,9 +120,12 @@ def test_guidance_forward_only(name, of, windows):
 
 @pytest.mark.parametrize("name", ["SD3", "Wan", "HiDream-O1"])
 def test_sample_k_of_a_batch_equals_its_own_run(name, of, windows):
+    """Moves of a strength that rounding does not carry over a kink of the network: at ten times this, a forward
+    difference (HiDream-O1) does on some processors."""
     bench = of(name)
-    layout, guided = windows(64, 64), {"guidance": bench.guidance()}
+    layout, guided = windows(64, 64), {"guidance": bench.guidance(weight=200.0)}
     batch = bench.samples(layout, batch=2, **guided)
+    assert not torch.equal(batch, bench.samples(layout, batch=2)), "guidance did nothing"
     for k in range(2):
         alone = {**bench.family.latent(192, 64), "batch_index": [k]}
         agree(bench.samples(layout, latent_image=alone, **guided)[0], batch[k], 1e-4)
