@@ -184,13 +184,7 @@ class ImageViews:
 
     def resolve(self, canvas: Size | None, grid: CellGrid) -> Resolved:
         """The views for a model; see ``ViewSpec``."""
-        unit = grid.cell_px * grid.patch
-        for axis, length in zip(("height", "width"), self.size_px, strict=True):
-            if length % unit:
-                below = length // unit * unit
-                sizes = f"{below} or {below + unit}" if below else f"{unit}"
-                raise ValueError(f"{axis} must be a multiple of {unit} px for this model, got {length}; use {sizes}")
-        cells = (self.size_px[0] // grid.cell_px, self.size_px[1] // grid.cell_px)
+        cells = (grid.along("height", self.size_px[0]), grid.along("width", self.size_px[1]))
         if canvas is not None and tuple(canvas) != cells:
             raise ValueError(
                 f"the canvas is {canvas[0] * grid.cell_px}x{canvas[1] * grid.cell_px} px (height x width), the picture "

@@ -68,8 +68,8 @@ class WindowLayout:
         Windows and strides become multiples of the model's patches.
         """
         (height, width), (cell_px, patch) = canvas, cells
-        window_h = _cells("window_height", self.window_height_px, cell_px, patch)
-        window_w = _cells("window_width", self.window_width_px, cell_px, patch)
+        window_h = cells.along("window_height", self.window_height_px)
+        window_w = cells.along("window_width", self.window_width_px)
         for name, window, length in (("height", window_h, height), ("width", window_w, width)):
             if window > length:
                 raise ValueError(
@@ -105,15 +105,6 @@ class WindowLayout:
             stride_x_px=max(self.stride_x_px, self.window_width_px // 2),
             stride_y_px=max(self.stride_y_px, self.window_height_px // 2),
         )
-
-
-def _cells(name: str, pixels: int, cell_px: int, patch: int) -> int:
-    unit = cell_px * patch
-    if pixels % unit:
-        below = pixels // unit * unit
-        sizes = f"{below} or {below + unit}" if below else f"{unit}"
-        raise ValueError(f"{name} must be a multiple of {unit} px for this model, got {pixels}; use {sizes}")
-    return pixels // cell_px
 
 
 def _stride(pixels: int, cell_px: int, patch: int) -> int:

@@ -61,6 +61,15 @@ class CellGrid(NamedTuple):
     cell_px: int
     patch: int = 1
 
+    def along(self, name: str, pixels: int) -> int:
+        """Latent cells along so many pixels. Raises ValueError, with the name, where they are no whole patches."""
+        unit = self.cell_px * self.patch
+        if pixels % unit:
+            below = pixels // unit * unit
+            sizes = f"{below} or {below + unit}" if below else f"{unit}"
+            raise ValueError(f"{name} must be a multiple of {unit} px for this model, got {pixels}; use {sizes}")
+        return pixels // self.cell_px
+
 
 class Space(str, Enum):
     """In what the views of a canvas agree."""
