@@ -2,7 +2,7 @@
 
 from comfy_api.latest import io
 
-from ..syncdiffusion_core.views.schedule import Space
+from ..syncdiffusion_core.views.schedule import Space, ViewSpec
 from .host.inputs import check_widgets
 from .host.run.layout import check_views
 from .host.run.synchronised import synchronise_views
@@ -35,14 +35,7 @@ class SynchroniseViews(io.ComfyNode):
                     tooltip="Needed where views agree in pictures: each is decoded and encoded at every step. Models "
                     "that paint pixels need none.",
                 ),
-                io.Combo.Input(
-                    "agree_in",
-                    options=[OF_VIEWS, *Space],
-                    default=OF_VIEWS,
-                    advanced=True,
-                    tooltip="pictures: exact for any view, at the price of the VAE at every step. latents: cheap, and "
-                    "right where views only move cells of a model that paints pixels.",
-                ),
+                agree_in_widget(),
             ],
             outputs=[io.Model.Output(display_name="model", tooltip="For a sampler, with a batch of views.")],
         )
@@ -51,5 +44,21 @@ class SynchroniseViews(io.ComfyNode):
     def execute(cls, model, views, agree_in, vae=None) -> io.NodeOutput:
         check_widgets(cls, agree_in=agree_in)
         check_views(views)
-        space = views.space if agree_in == OF_VIEWS else Space(agree_in)
-        return io.NodeOutput(synchronise_views(model, views, vae, space))
+        return io.NodeOutput(synchronise_views(model, views, vae, space_of(views, agree_in)))
+
+
+def agree_in_widget() -> io.Combo.Input:
+    """In what views agree, of every node that makes them agree."""
+    return io.Combo.Input(
+        "agree_in",
+        options=[OF_VIEWS, *Space],
+        default=OF_VIEWS,
+        advanced=True,
+        tooltip="pictures: exact for any view, at the price of the VAE at every step. latents: cheap, and right "
+        "where views only move cells of a model that paints pixels.",
+    )
+
+
+def space_of(views: ViewSpec, agree_in: str) -> Space:
+    """What that widget means for these views."""
+    return views.space if agree_in == OF_VIEWS else Space(agree_in)

@@ -12,7 +12,7 @@ from ..syncdiffusion_core.guidance.trace import GuidanceTrace
 from ..syncdiffusion_core.sampling import Sampled
 from ..syncdiffusion_core.strategies import Synchronisation
 from ..syncdiffusion_core.views.noise import noise_of
-from ..syncdiffusion_core.views.schedule import Resolved, Space
+from ..syncdiffusion_core.views.schedule import Resolved
 from .host.inputs import check_widgets, conditioning, told
 from .host.run.checks import check_latent
 from .host.run.layout import cells_of, check_views
@@ -22,7 +22,7 @@ from .host.run.view_sampler import make_view_sampler
 from .host.run.views_shown import canvas_image
 from .panorama_sampler import LARGEST_SEED, schedule_of
 from .sockets import CATEGORY, Guidance, Views
-from .synchronise_views import OF_VIEWS
+from .synchronise_views import agree_in_widget, space_of
 
 
 class ViewSampler(io.ComfyNode):
@@ -63,7 +63,6 @@ class ViewSampler(io.ComfyNode):
     def execute(cls, model, views, positive, negative, vae=None, guidance=None, latent_image=None, **widgets):
         check_widgets(cls, **widgets)
         check_views(views)
-        space = views.space if widgets["agree_in"] == OF_VIEWS else Space(widgets["agree_in"])
         resolved, seed = views.resolve(None, cells_of(model.model)), widgets["seed"]
         latent = _latent(model, resolved, latent_image, widgets["batch_size"])
         noise = _noise(latent, resolved, seed)
@@ -76,7 +75,7 @@ class ViewSampler(io.ComfyNode):
             inner=inner,
             noise=noise,
             synchronisation=Synchronisation(widgets["synchronisation"]),
-            space=space,
+            space=space_of(views, widgets["agree_in"]),
             vae=vae,
             guidance=guidance,
             windows_per_batch=widgets["views_per_batch"],
@@ -163,14 +162,7 @@ def _inputs() -> list[io.Input]:
             tooltip="What is averaged over the views. synctweedies: their clean predictions (the paper's choice). The "
             "others average noise or noisy latents, or keep one noisy canvas, and need views that agree in latents.",
         ),
-        io.Combo.Input(
-            "agree_in",
-            options=[OF_VIEWS, *Space],
-            default=OF_VIEWS,
-            advanced=True,
-            tooltip="pictures: exact for any view, at the price of the VAE at every step. latents: cheap, and right "
-            "where views only move cells of a model that paints pixels.",
-        ),
+        agree_in_widget(),
         io.Int.Input(
             "batch_size",
             default=1,

@@ -83,12 +83,8 @@ def refuse_unmovable(plan: Plan) -> None:
             "sampler from KSamplerSelect"
         )
     guided = plan.guidance is not None and plan.guidance.schedule.weight > 0
-    name = next((KEEPS_NO_MOVE[name] for name in names_in(plan.inner) if name in KEEPS_NO_MOVE), None)
-    if name is not None and guided:
-        raise ValueError(
-            f"sampler: {name} does not carry a move of its state on, so guidance would be lost under it; choose euler, "
-            "ddim, dpmpp_2m, ipndm, deis, res_multistep or an ancestral sampler, or set the guidance weight to 0"
-        )
+    if guided:
+        refuse_lost_moves(plan.inner)
     refuse_other_loops(plan.algorithm, plan.inner)
     refuse_other_samplers(plan.synchronisation, plan.inner, Synchronisation.MULTIDIFFUSION)
     _refuse_other_synchronisation(plan)
@@ -107,6 +103,16 @@ def refuse_unmovable(plan: Plan) -> None:
         raise ValueError(
             f"guidance: '{plan.algorithm.value}' makes one window after the other, so there is nothing to pull "
             f"together; disconnect guidance or choose the algorithm '{Algorithm.AUTOMATIC.value}'"
+        )
+
+
+def refuse_lost_moves(inner: comfy.samplers.KSAMPLER) -> None:
+    """Raise ValueError for a sampler under which guidance would be lost."""
+    name = next((KEEPS_NO_MOVE[name] for name in names_in(inner) if name in KEEPS_NO_MOVE), None)
+    if name is not None:
+        raise ValueError(
+            f"sampler: {name} does not carry a move of its state on, so guidance would be lost under it; choose euler, "
+            "ddim, dpmpp_2m, ipndm, deis, res_multistep or an ancestral sampler, or set the guidance weight to 0"
         )
 
 

@@ -11,9 +11,8 @@ from ....syncdiffusion_core.sampling import Sampled
 from ....syncdiffusion_core.strategies import Synchronisation
 from ....syncdiffusion_core.views.schedule import Resolved, Space, ViewSpec
 from .memory import AUTOMATIC
-from .plan import KEEPS_NO_MOVE, Algorithm, refuse_other_samplers
+from .plan import Algorithm, refuse_lost_moves, refuse_other_samplers
 from .settings import GuidanceSettings
-from .wrapped import names_in
 
 
 @dataclass(frozen=True)
@@ -54,9 +53,5 @@ def refuse_views(plan: ViewPlan) -> None:
             "disconnect guidance, or set its weight to 0"
         )
     refuse_other_samplers(plan.synchronisation, plan.inner, Synchronisation.SYNCTWEEDIES)
-    name = next((KEEPS_NO_MOVE[name] for name in names_in(plan.inner) if name in KEEPS_NO_MOVE), None)
-    if name is not None and guided:
-        raise ValueError(
-            f"sampler: {name} does not carry a move of its state on, so guidance would be lost under it; choose euler "
-            "or dpmpp_2m, or set the guidance weight to 0"
-        )
+    if guided:
+        refuse_lost_moves(plan.inner)
