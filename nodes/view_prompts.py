@@ -3,11 +3,11 @@
 import re
 from typing import NamedTuple
 
-import node_helpers
 from comfy_api.latest import io
 
 from .host.conditioning.own_view import MARK
 from .host.inputs import check_connected, told
+from .prompts import common_widget, encoded, lines_in
 from .sockets import CATEGORY
 
 MOST_VIEWS = 9999
@@ -47,13 +47,7 @@ class ViewPrompts(io.ComfyNode):
                     tooltip="Put in front of every prompt: an oil painting of. One style for all views makes "
                     "ambiguous images work. Empty for nothing.",
                 ),
-                io.String.Input(
-                    "common",
-                    multiline=True,
-                    dynamic_prompts=True,
-                    default="",
-                    tooltip="Added to every prompt behind a comma: style, light, quality. Empty for nothing.",
-                ),
+                common_widget(),
             ],
             outputs=[
                 io.Conditioning.Output(
@@ -76,10 +70,8 @@ class ViewPrompts(io.ComfyNode):
         conditioning = []
         for line in lines:
             front = " ".join(filter(None, [before.strip(), line.text]))
-            text = ", ".join(filter(None, [front, common.strip()]))
-            encoded = clip.encode_from_tokens_scheduled(clip.tokenize(text))
             values = {} if line.views is None else {MARK: line.views}
-            conditioning += node_helpers.conditioning_set_values(encoded, values)
+            conditioning += encoded(clip, front, common, values)
         return io.NodeOutput(conditioning)
 
 
@@ -93,7 +85,7 @@ class Line(NamedTuple):
 def lines_of(prompts: str) -> list[Line]:
     """Raises ValueError where there is no prompt, or a line names views that cannot be."""
     lines, plain = [], 0
-    for text in filter(None, map(str.strip, prompts.splitlines())):
+    for text in lines_in(prompts):
         head = HEAD.fullmatch(text)
         if head is None:
             lines.append(Line(text, (plain,)))
@@ -101,8 +93,6 @@ def lines_of(prompts: str) -> list[Line]:
         else:
             numbers = head["numbers"]
             lines.append(Line(head["text"] or "", None if numbers is None else _numbers(numbers)))
-    if not lines:
-        raise ValueError("prompts: no text; write a prompt a line, or use CLIP Text Encode for one prompt")
     return lines
 
 

@@ -1,11 +1,11 @@
 """Window Prompts: a prompt for each part of the panorama, as ordinary conditioning."""
 
-import node_helpers
 import torch
 from comfy_api.latest import io
 
 from ..syncdiffusion_core.regions import sections
 from .host.inputs import check_connected, check_widgets, told
+from .prompts import common_widget, encoded, lines_in
 from .sockets import CATEGORY
 
 LONG, SHORT = 1024, 16  # pixels of the masks; the host scales them to the canvas
@@ -35,13 +35,7 @@ class WindowPrompts(io.ComfyNode):
                     default="",
                     tooltip="A prompt a line, for equal parts of the canvas in this order. Empty lines do not count.",
                 ),
-                io.String.Input(
-                    "common",
-                    multiline=True,
-                    dynamic_prompts=True,
-                    default="",
-                    tooltip="Added to every prompt behind a comma: style, light, quality. Empty for nothing.",
-                ),
+                common_widget(),
                 io.Combo.Input(
                     "direction",
                     options=[RIGHTWARDS, DOWNWARDS],
@@ -69,27 +63,18 @@ class WindowPrompts(io.ComfyNode):
     @classmethod
     def validate_inputs(cls, prompts=None):
         """Whether there is a prompt."""
-        return told(lambda: None if prompts is None else _lines(prompts))
+        return told(lambda: None if prompts is None else lines_in(prompts))
 
     @classmethod
     def execute(cls, clip, prompts, common, direction, blend, loop) -> io.NodeOutput:
-        lines = _lines(prompts)
+        lines = lines_in(prompts)
         check_widgets(cls, direction=direction, blend=blend)
         check_connected("clip", clip, "the checkpoint may hold no text encoder: add a Load CLIP node")
         conditioning = []
         for line, weight in zip(lines, sections(len(lines), LONG, blend, loop), strict=True):
-            text = f"{line}, {common.strip()}" if common.strip() else line
-            encoded = clip.encode_from_tokens_scheduled(clip.tokenize(text))
             values = {"mask": _mask(weight, direction), "set_area_to_bounds": False, "mask_strength": 1.0}
-            conditioning += node_helpers.conditioning_set_values(encoded, values)
+            conditioning += encoded(clip, line, common, values)
         return io.NodeOutput(conditioning)
-
-
-def _lines(prompts: str) -> list[str]:
-    lines = [line.strip() for line in prompts.splitlines() if line.strip()]
-    if not lines:
-        raise ValueError("prompts: no text; write a prompt a line, or use CLIP Text Encode for one prompt")
-    return lines
 
 
 def _mask(weight: torch.Tensor, direction: str) -> torch.Tensor:
