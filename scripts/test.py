@@ -1,8 +1,9 @@
 """All checks with one command: `python scripts/test.py [pytest arguments]`.
 
 Makes an environment where this Python lacks something, finds or fetches ComfyUI, finds a browser, then runs
-the linter, the type checker and pytest. Everything given on the command line goes to pytest. The exit status
-is pytest's, or the first failing check's where pytest is content; the last line is pytest's own.
+the linter, the type checker and pytest, a process for each of up to four cores (-n 0 keeps to one; on a GPU
+there is one). Everything given on the command line goes to pytest. The exit status is pytest's, or the first
+failing check's where pytest is content; the last line is pytest's own.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from _host import HostError, find_or_fetch_host
 from _progress import StepFailed, prepare_console, say
 from _server import end_on_signals
 
+MOST_PROCESSES = 4  # each loads ComfyUI: 2 to 3 GB
 CHECKS = {
     "linter": ("-m", "ruff", "check", "."),
     "formatter": ("-m", "ruff", "format", "--check", "."),
@@ -53,6 +55,13 @@ def _call(python: Path, words: tuple[str, ...], env: dict[str, str]) -> int:
     return subprocess.call([str(python), *words], cwd=PACK_ROOT, env=env, stdin=subprocess.DEVNULL)
 
 
+def spread() -> list[str]:
+    """pytest's arguments for several processes. A file's tests stay together, for they share models and servers."""
+    if os.environ.get("SYNCDIFFUSION_TEST_DEVICE") == "gpu":
+        return []
+    return ["--numprocesses", str(min(os.cpu_count() or 1, MOST_PROCESSES)), "--dist", "loadfile"]
+
+
 def main(arguments: list[str]) -> int:
     """Runs everything; see the module's docstring."""
     prepare_console()
@@ -66,6 +75,7 @@ def main(arguments: list[str]) -> int:
         say("\nStopped.")
         return 130
     checked = run_checks(python, env)
+    arguments = [*spread(), *arguments]
     say(f"--> tests: pytest {' '.join(arguments)}")
     tested = _call(python, ("-m", "pytest", *arguments), env)
     return tested or checked

@@ -151,8 +151,17 @@ class Account:
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
+        if hasattr(session.config, "workeroutput"):  # one of several processes: what no report of a test tells
+            session.config.workeroutput |= {"left_out": self._tests.left_out, "skipped": [*self._tests.skipped]}
         if self._tests.found and self._tests.skipped and session.exitstatus in (0, pytest.ExitCode.NO_TESTS_COLLECTED):
             session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_testnodedown(self, node: object, error: object) -> None:
+        """Takes over what one of several processes has noted; every one collects all tests."""
+        told = getattr(node, "workeroutput", {})
+        self._tests.left_out = told.get("left_out", self._tests.left_out)
+        self._tests.skipped.update(told.get("skipped", ()))
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
         tests, write = self._tests, terminalreporter.write_line
