@@ -3,6 +3,8 @@
 from comfy_api.latest import io
 
 from ..syncdiffusion_core.views.schedule import Space, ViewSpec
+from .host.gradient.codec import Agreeing
+from .host.gradient.decoder import Look
 from .host.inputs import check_widgets
 from .host.run.layout import check_views
 from .host.run.synchronised import synchronise_views
@@ -36,15 +38,16 @@ class SynchroniseViews(io.ComfyNode):
                     "that paint pixels need none.",
                 ),
                 agree_in_widget(),
+                decoder_widget(),
             ],
             outputs=[io.Model.Output(display_name="model", tooltip="For a sampler, with a batch of views.")],
         )
 
     @classmethod
-    def execute(cls, model, views, agree_in, vae=None) -> io.NodeOutput:
-        check_widgets(cls, agree_in=agree_in)
+    def execute(cls, model, views, agree_in, decoder, vae=None) -> io.NodeOutput:
+        check_widgets(cls, agree_in=agree_in, decoder=decoder)
         check_views(views)
-        return io.NodeOutput(synchronise_views(model, views, vae, space_of(views, agree_in)))
+        return io.NodeOutput(synchronise_views(model, views, agreeing_of(views, agree_in, decoder, vae)))
 
 
 def agree_in_widget() -> io.Combo.Input:
@@ -59,6 +62,18 @@ def agree_in_widget() -> io.Combo.Input:
     )
 
 
-def space_of(views: ViewSpec, agree_in: str) -> Space:
-    """What that widget means for these views."""
-    return views.space if agree_in == OF_VIEWS else Space(agree_in)
+def decoder_widget() -> io.Combo.Input:
+    """What views that agree in pictures see each other through, of every node that makes them agree."""
+    return io.Combo.Input(
+        "decoder",
+        options=[Look.FULL, Look.LIGHT],
+        default=Look.FULL,
+        advanced=True,
+        tooltip="What decodes and encodes views that agree in pictures. full: the VAE. light: TAESD's two files from "
+        "models/vae_approx, or the demo model's own decoder; without a light encoder, the VAE encodes.",
+    )
+
+
+def agreeing_of(views: ViewSpec, agree_in: str, decoder: str, vae: object | None) -> Agreeing:
+    """What those widgets mean for these views."""
+    return Agreeing(views.space if agree_in == OF_VIEWS else Space(agree_in), vae, Look(decoder))

@@ -22,7 +22,7 @@ from .host.run.view_sampler import make_view_sampler
 from .host.run.views_shown import canvas_image
 from .panorama_sampler import LARGEST_SEED, schedule_of
 from .sockets import CATEGORY, Guidance, Views
-from .synchronise_views import agree_in_widget, space_of
+from .synchronise_views import agree_in_widget, agreeing_of, decoder_widget
 
 
 class ViewSampler(io.ComfyNode):
@@ -75,8 +75,7 @@ class ViewSampler(io.ComfyNode):
             inner=inner,
             noise=noise,
             synchronisation=Synchronisation(widgets["synchronisation"]),
-            space=space_of(views, widgets["agree_in"]),
-            vae=vae,
+            agreeing=agreeing_of(views, widgets["agree_in"], widgets["decoder"], vae),
             guidance=guidance,
             windows_per_batch=widgets["views_per_batch"],
             on_end=lambda *ended: made.append(ended),
@@ -179,6 +178,7 @@ def _inputs() -> list[io.Input]:
             advanced=True,
             tooltip="Views in one model call; 0 takes what fits in memory. The picture depends on it by rounding.",
         ),
+        decoder_widget(),
     ]
 
 

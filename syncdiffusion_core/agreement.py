@@ -70,8 +70,8 @@ class PictureAgreement:
     added again (LookingGlass, CVPR 2025). Only sums on the canvas are held for all views at once, pictures for a batch.
 
     pixels: the views at the resolution of pictures, by the names of the run's. residual: whether what the codec loses
-    is added again; views that change colours have no latent to do so in. Convention: a canvas of pictures is in
-    [-1, 1], so that a negated picture is a negative one.
+    is added again; views that change colours have no latent to do so in. bake: decodes the canvas, ``decode`` being a
+    lighter one. Convention: a canvas of pictures is in [-1, 1], so that a negated picture is a negative one.
     """
 
     decode: Decoder
@@ -79,12 +79,13 @@ class PictureAgreement:
     pixels: ViewSet
     batches: WindowBatches
     residual: bool = True
+    bake: Decoder | None = None
 
     in_latents = False
 
     def canvas(self, views: ViewSet, x: Tensor) -> Tensor:
         """The picture [N, 3, *canvas of pixels] in [-1, 1]."""
-        return self._sums(views, x, residual=False)[0].mean()
+        return self._sums(views, x, self.bake or self.decode, residual=False)[0].mean()
 
     def result(self, views: ViewSet, x: Tensor) -> Tensor:
         """The picture without holes."""
@@ -93,7 +94,7 @@ class PictureAgreement:
     def views(self, views: ViewSet, x: Tensor) -> Tensor:
         """Latents of the views of one picture."""
         n = len(x) // len(views)
-        pictures, lost = self._sums(views, x, self.residual)
+        pictures, lost = self._sums(views, x, self.decode, self.residual)
         picture, rest = pictures.mean(), None if lost is None else lost.mean()
         agreed = torch.empty_like(x).unflatten(0, (-1, n))
 
@@ -105,7 +106,7 @@ class PictureAgreement:
             agreed[list(numbers)] = part.unflatten(0, (-1, n))[: len(numbers)].to(x.dtype)
         return agreed.flatten(0, 1)
 
-    def _sums(self, views: ViewSet, x: Tensor, residual: bool) -> tuple[Sums, Sums | None]:
+    def _sums(self, views: ViewSet, x: Tensor, decode: Decoder, residual: bool) -> tuple[Sums, Sums | None]:
         """Of the pictures of all views, and of what the codec loses of their latents."""
         by_view = x.unflatten(0, (len(views), -1))
         pictures: Sums | None = None
@@ -113,7 +114,7 @@ class PictureAgreement:
 
         def decoded(numbers: tuple[int, ...]) -> tuple[Tensor, Tensor | None]:
             part = by_view[list(numbers)].flatten(0, 1)
-            seen = self.decode(part)
+            seen = decode(part)
             return 2 * seen - 1, part - self.encode(seen).to(part) if residual else None
 
         for numbers, (seen, left) in self.batches.each(range(len(views)), decoded):

@@ -1,5 +1,7 @@
 """Where clean predictions agree: in latents, and in pictures against a transcription that goes view by view."""
 
+from dataclasses import replace
+
 import core_toys as toys
 import pytest
 import torch
@@ -102,6 +104,15 @@ def test_views_agree_in_one_picture(codec, residual, blend):
         assert toys.report_difference(agreed, LATENTS.views(views, x0)) > 1e-2
     _, other = transcription(x0, views, codec, not residual, n)
     assert toys.report_difference(agreed, other) > 1e-2
+
+
+def test_a_light_codec_makes_views_agree_and_the_other_decodes_their_canvas():
+    views = windows(Blend.FEATHERED)
+    x0 = predictions(views)
+    light, full = (agreement(views, codec) for codec in ("linear", "bent"))
+    both = replace(light, bake=full.decode)
+    assert torch.equal(both.views(views, x0), light.views(views, x0))
+    assert torch.equal(both.result(views, x0), full.result(views, x0))
 
 
 def test_a_picture_that_leaves_its_range_is_clamped_before_it_is_encoded():

@@ -113,7 +113,7 @@ def expect_named(words, path, what):
     assert words is not None, what
     assert words.startswith(path.name + ": "), words
     assert "models/vae_approx" in words, words
-    assert "choose 'full decoder' or 'pooled latent'" in words, words
+    assert "choose 'full decoder' or, for guidance, 'pooled latent'" in words, words
 
 
 def test_a_damaged_taesd_file_is_named(family, approx, damage, module_of):

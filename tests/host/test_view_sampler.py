@@ -308,20 +308,11 @@ class TestCanvas:
         assert (image - decoded).abs().max() < 1e-5
         assert trace == ""
 
-    def test_it_is_what_the_agreement_made(self, models, vae, pictures, view_sampler, module_of, monkeypatch):
+    def test_it_is_what_the_agreement_made(self, models, vae, pictures, view_sampler, core_of, monkeypatch):
         """In pictures: the mean of what the model said at the last step, decoded, not of what was encoded again."""
-        made, module = [], module_of("host.run.view_sampler")
-        original = module.make_agreement
-
-        def watched(*args):
-            agreement = original(*args)
-            result = type(agreement).result
-            monkeypatch.setattr(
-                type(agreement), "result", lambda self, views, x: made.append(result(self, views, x)) or made[-1]
-            )
-            return agreement
-
-        monkeypatch.setattr(module, "make_agreement", watched)
+        made, kind = [], core_of("agreement").PictureAgreement
+        result = kind.result
+        monkeypatch.setattr(kind, "result", lambda *given: made.append(result(*given)) or made[-1])
         _, image, _ = view_sampler(models["eps"], pictures("identity", "rotate 90", space="pictures"), vae=vae)
         (canvas,) = made
         assert tuple(canvas.shape) == (1, 3, 64, 64)

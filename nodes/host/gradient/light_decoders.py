@@ -1,6 +1,6 @@
-"""Light decoders: TAESD and its kin from models/vae_approx by the host's own classes, and the demo model's own.
+"""Light decoders and encoders: TAESD and its kin from models/vae_approx by the host's own classes, and the demo's own.
 
-All take latents in the model's scale, as the host's previews do, and never the VAE's.
+All take and give latents in the model's scale, as the host's previews do, and never the VAE's.
 """
 
 from collections.abc import Callable
@@ -23,18 +23,28 @@ from ....demo.light_decoder import light_decoder_of
 from ....syncdiffusion_core.weights import WeightsFile, open_weights, shapes_of
 
 FOLDER = "vae_approx"
-REMEDY = "choose 'full decoder' or 'pooled latent'"
+REMEDY = "choose 'full decoder' or, for guidance, 'pooled latent'"
 DAMAGED = f"get a new copy of it for models/{FOLDER}, or {REMEDY}"
 SAFE = (".safetensors", ".sft")
 
 
+def _to_signs(image: Tensor) -> Tensor:
+    """From [0, 1] to [-1, 1], as of an image VAE."""
+    return 2 * image - 1
+
+
+def _to_unit(image: Tensor) -> Tensor:
+    return ((image + 1) / 2).clamp(0, 1)
+
+
 @dataclass(frozen=True)
 class LightVae:
-    """What decoding asks of the host's VAE, of a network that is none."""
+    """What decoding and encoding ask of the host's VAE, of a network that is none."""
 
     first_stage_model: nn.Module
     patcher: ModelPatcher
     process_output: Callable[[Tensor], Tensor]
+    process_input: Callable[[Tensor], Tensor] = _to_signs
     vae_dtype: torch.dtype = torch.float32
     latent_dim: int = 2
 
@@ -57,6 +67,20 @@ def light_vae(latent_format: object) -> comfy.sd.VAE | LightVae:
         raise ValueError(f"decoder: no light decoder is known for latents of the kind {kind}; {REMEDY}")
     make = _video_vae if name in VIDEO_TAES else _image_vae
     return make(_file(name), latent_format.latent_channels)
+
+
+def light_encoder(latent_format: object) -> LightVae | None:
+    """What encodes pictures into latents of a format lightly; None where only the VAE itself does."""
+    if getattr(latent_format, "light_decoder_file", None) is not None or latent_format.taesd_decoder_name is None:
+        return None
+    path = _found(latent_format.taesd_decoder_name.replace("decoder", "encoder"))
+    if path is None or latent_format.taesd_decoder_name in VIDEO_TAES:
+        return None
+    file, weights = _read(path, "light encoder")
+    network = TAESD(latent_channels=latent_format.latent_channels)
+    file.check_fit(network.taesd_encoder, f"a TAESD encoder of {latent_format.latent_channels} channels")
+    network.taesd_encoder.load_state_dict(weights)
+    return _light(network, _to_unit)
 
 
 def has_light_decoder(latent_format: object) -> bool:
@@ -88,7 +112,7 @@ def _image_vae(path: str, channels: int) -> LightVae:
     network = TAESD(latent_channels=channels)
     file.check_fit(network.taesd_decoder, f"a TAESD decoder of {channels} channels")
     network.taesd_decoder.load_state_dict(weights)
-    return _light(network, lambda image: ((image + 1) / 2).clamp(0, 1))
+    return _light(network, _to_unit)
 
 
 def _video_vae(path: str, channels: int) -> comfy.sd.VAE:
@@ -104,9 +128,9 @@ def _video_vae(path: str, channels: int) -> comfy.sd.VAE:
     return vae
 
 
-def _read(path: str) -> tuple[WeightsFile, dict[str, Tensor]]:
+def _read(path: str, kind: str = "light decoder") -> tuple[WeightsFile, dict[str, Tensor]]:
     """A file of that folder, safetensors or pickled, in its own types; ValueError naming it where it is damaged."""
-    file = WeightsFile(Path(path), "light decoder", DAMAGED, {}, {})
+    file = WeightsFile(Path(path), kind, DAMAGED, {}, {})
     if file.path.suffix.lower() in SAFE:
         file = open_weights(file.path, file.kind, file.remedy)
     try:

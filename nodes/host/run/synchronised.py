@@ -7,16 +7,16 @@ from torch import Tensor
 
 from ....syncdiffusion_core.agreement import Agreement
 from ....syncdiffusion_core.denoiser import Rows
-from ....syncdiffusion_core.views.schedule import Resolved, Space, ViewSpec
+from ....syncdiffusion_core.views.schedule import Resolved, ViewSpec
 from ....syncdiffusion_core.views.view_set import ViewSet
 from ..conditioning.attention_merging import refuse_views
 from ..conditioning.encoding import refuse_context_windows
 from ..conditioning.tags import KEY, tagged
 from ..conditioning.view_slicing import ViewSlicer, check_every_view
-from ..gradient.codec import make_agreement
+from ..gradient.codec import Agreeing, load_codec
 from .checks import check_levels
 from .layout import cells_of
-from .memory import load_together, window_batches, window_memory
+from .memory import window_batches, window_memory
 
 RUN = "syncdiffusion_views_run"
 """Of the entry in ``transformer_options`` for what one run keeps from call to call."""
@@ -28,12 +28,12 @@ class _Run(NamedTuple):
     agreement: Agreement
 
 
-def synchronise_views(model: object, spec: ViewSpec, vae: object | None, space: Space) -> object:
+def synchronise_views(model: object, spec: ViewSpec, agreeing: Agreeing) -> object:
     """A clone of the model that denoises a latent batch of these views into one canvas; see ``_Synchronised``."""
     if model.get_wrappers(WrappersMP.CALC_COND_BATCH, KEY):
         raise ValueError("model: windows or views are on this model already; remove one of the two nodes")
     clone = model.clone()
-    synchronised = _Synchronised(spec, spec.resolve(None, cells_of(model.model)), vae, space)
+    synchronised = _Synchronised(spec, spec.resolve(None, cells_of(model.model)), agreeing)
     clone.add_wrapper_with_key(WrappersMP.SAMPLER_SAMPLE, KEY, synchronised.sampler_sample)
     clone.add_wrapper_with_key(WrappersMP.CALC_COND_BATCH, KEY, synchronised.calc_cond_batch)
     clone.add_wrapper_with_key(WrappersMP.PREDICT_NOISE, KEY, synchronised.predict_noise)
@@ -48,8 +48,8 @@ class _Synchronised:
     it makes of each view.
     """
 
-    def __init__(self, spec: ViewSpec, resolved: Resolved, vae: object | None, space: Space) -> None:
-        self._spec, self._resolved, self._vae, self._space = spec, resolved, vae, space
+    def __init__(self, spec: ViewSpec, resolved: Resolved, agreeing: Agreeing) -> None:
+        self._spec, self._resolved, self._agreeing = spec, resolved, agreeing
 
     def sampler_sample(self, executor, guider, sigmas: Tensor, extra_args: dict, callback, noise: Tensor, *args):
         """Give the run what it keeps."""
@@ -61,11 +61,8 @@ class _Synchronised:
         check_every_view(guider.conds, views)
         patcher, n = guider.model_patcher, len(noise) // len(views)
         memory = window_memory(patcher, tuple(noise.shape[1:]), n, len(views), asked=0)
-        agreement = make_agreement(
-            guider.inner_model, self._vae, self._space, self._resolved, window_batches(memory.windows)
-        )
-        if not agreement.in_latents:
-            load_together([patcher, self._vae.patcher], memory.reserved)
+        agreement = self._agreeing.make(guider.inner_model, self._resolved, window_batches(memory.windows))
+        load_codec(agreement, patcher, memory.reserved)
         options["transformer_options"][RUN] = _Run(views, ViewSlicer(views, n), agreement)
         return executor(guider, sigmas, extra_args, callback, noise, *args)
 

@@ -10,6 +10,7 @@ from ....syncdiffusion_core.guidance.trace import GuidanceTrace
 from ....syncdiffusion_core.sampling import Sampled
 from ....syncdiffusion_core.strategies import Synchronisation
 from ....syncdiffusion_core.views.schedule import Resolved, Space, ViewSpec
+from ..gradient.codec import Agreeing
 from .memory import AUTOMATIC
 from .plan import Algorithm, refuse_lost_moves, refuse_other_samplers
 from .settings import GuidanceSettings
@@ -17,7 +18,7 @@ from .settings import GuidanceSettings
 
 @dataclass(frozen=True)
 class ViewPlan:
-    """spec, resolved: the views, as given and on this model. space: in what they agree; vae: of pictures.
+    """spec, resolved: the views, as given and on this model. agreeing: in what they agree.
 
     noise: of the canvas, [N, C, *canvas] of unit variance. windows_per_batch: views in a model call, 0 for what fits.
     on_end: given what was made, and whether its canvas is of latents. on_trace: called after each guided step.
@@ -28,8 +29,7 @@ class ViewPlan:
     inner: comfy.samplers.KSAMPLER
     noise: Tensor
     synchronisation: Synchronisation = Synchronisation.SYNCTWEEDIES
-    space: Space = Space.LATENT
-    vae: object | None = None
+    agreeing: Agreeing = Agreeing(Space.LATENT)
     guidance: GuidanceSettings | None = None
     windows_per_batch: int = AUTOMATIC
     on_end: Callable[[Sampled, bool], None] | None = None

@@ -16,11 +16,11 @@ from ..conditioning.attention_merging import refuse_views as refuse_merged_views
 from ..conditioning.encoding import refuse_context_windows
 from ..conditioning.tags import KEY
 from ..conditioning.view_slicing import ViewSlicer, check_every_view
-from ..gradient.codec import make_agreement
+from ..gradient.codec import load_codec
 from .checks import check_guidance
 from .denoiser import HostDenoiser
 from .guiding import make_guidance
-from .memory import load_together, window_memory
+from .memory import window_memory
 from .openings import Openings
 from .plan import is_euler
 from .resolved import RunBase
@@ -53,9 +53,8 @@ class ViewRun(RunBase):
         self.use(memory)
         self.options = comfy.model_patcher.create_model_options_clone(given)
         self.extra_args = extra_args
-        self.agreement = make_agreement(self.inner_model, plan.vae, plan.space, plan.resolved, self.batches)
-        if not self.agreement.in_latents:
-            load_together([self.patcher, plan.vae.patcher], memory.reserved)
+        self.agreement = plan.agreeing.make(self.inner_model, plan.resolved, self.batches)
+        load_codec(self.agreement, self.patcher, memory.reserved)
 
 
 class AgreeingModel:
