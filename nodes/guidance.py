@@ -58,59 +58,30 @@ class PerceptualSyncGuidance(io.ComfyNode):
 
     @classmethod
     def execute(
-        cls,
-        perceptual_model,
-        weight,
-        end_percent,
-        anchor,
-        anchor_index,
-        gradient,
-        decay,
-        start_percent,
-        every_n,
-        schedule,
-        max_move,
-        vae=None,
-        anchor_image=None,
-        mask=None,
-        preset=Preset.REFERENCE,
-        prior=SpectrumSource.NATURAL,
-        spectrum=None,
-        savings=None,
+        cls, perceptual_model, weight, vae=None, anchor_image=None, mask=None, spectrum=None, savings=None, **widgets
     ) -> io.NodeOutput:
         check_connected("perceptual_model", perceptual_model, "add a Load Perceptual Model node")
-        check_widgets(  # but for the weight: a network of one's own may need more than the widget has
-            cls,
-            end_percent=end_percent,
-            anchor=anchor,
-            anchor_index=anchor_index,
-            gradient=gradient,
-            decay=decay,
-            start_percent=start_percent,
-            every_n=every_n,
-            schedule=schedule,
-            max_move=max_move,
-            preset=preset,
-            prior=prior,
-        )
-        own = None if gradient == OF_PRESET else Gradient(gradient)
-        chosen = PRESETS[Preset(preset)] if savings is None else savings
-        source = SpectrumSource(prior) if spectrum is None else SpectrumSource.MEASURED
+        check_widgets(cls, **widgets)  # but for the weight: a network of one's own may need more than the widget has
+        preset, anchor = Preset(widgets.get("preset", Preset.REFERENCE)), AnchorKind(widgets["anchor"])
+        own = None if widgets["gradient"] == OF_PRESET else Gradient(widgets["gradient"])
+        chosen = PRESETS[preset] if savings is None else savings
+        prior = SpectrumSource(widgets.get("prior", SpectrumSource.NATURAL))
         image = None if anchor_image is None else picture("anchor_image", anchor_image).movedim(-1, 1)  # [N, 3, H, W]
+        when = (widgets[name] for name in ("decay", "start_percent", "end_percent", "every_n"))
         settings = GuidanceSettings(
             vae=vae,
             perceptual=perceptual_model,
-            schedule=GuidanceSchedule(weight, decay, start_percent, end_percent, every_n, Clock(schedule)),
-            target=make_target(AnchorKind(anchor), anchor_index, image),
+            schedule=GuidanceSchedule(weight, *when, Clock(widgets["schedule"])),
+            target=make_target(anchor, widgets["anchor_index"], image),
             gradient=own or chosen.gradient,
-            max_move=max_move or None,
+            max_move=widgets["max_move"] or None,
             mask=None if mask is None else canonical_mask("mask", mask),
             savings=chosen,
             spectrum=spectrum,
-            spectrum_source=source,
+            spectrum_source=prior if spectrum is None else SpectrumSource.MEASURED,
         )
-        unused = [*_unused_anchors(AnchorKind(anchor), anchor_index, image is not None)]
-        said = [*unused, *_remarks(settings, Preset(preset), own, savings is not None)]
+        unused = [*_unused_anchors(anchor, widgets["anchor_index"], image is not None)]
+        said = [*unused, *_remarks(settings, preset, own, savings is not None)]
         say("\n".join([settings.describe(), *said]))
         return io.NodeOutput(settings)
 

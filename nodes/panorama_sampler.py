@@ -64,42 +64,8 @@ class PanoramaSampler(io.ComfyNode):
         return told(check)
 
     @classmethod
-    def execute(
-        cls,
-        model,
-        windows,
-        seed,
-        steps,
-        cfg,
-        sampler_name,
-        scheduler,
-        positive,
-        negative,
-        latent_image,
-        denoise,
-        algorithm,
-        start_at_step,
-        end_at_step,
-        add_noise,
-        return_with_leftover_noise,
-        windows_per_batch,
-        guidance=None,
-        synchronisation=Synchronisation.MULTIDIFFUSION,
-    ) -> io.NodeOutput:
-        check_widgets(
-            cls,
-            seed=seed,
-            steps=steps,
-            cfg=cfg,
-            sampler_name=sampler_name,
-            scheduler=scheduler,
-            denoise=denoise,
-            algorithm=algorithm,
-            start_at_step=start_at_step,
-            end_at_step=end_at_step,
-            windows_per_batch=windows_per_batch,
-            synchronisation=synchronisation,
-        )
+    def execute(cls, model, windows, positive, negative, latent_image, guidance=None, **widgets) -> io.NodeOutput:
+        check_widgets(cls, **widgets)
         check_windows(windows)
         check_latent(latent_image, model)
         canvas = _canvas(model, latent_image)
@@ -107,33 +73,32 @@ class PanoramaSampler(io.ComfyNode):
         if guidance is not None:
             counted = tiled_windows(windows, model.model, canvas.shape)
             check_guidance(guidance, model, windows.view_px, counted, canvas)
-        schedule = schedule_of(model, steps, sampler_name, scheduler, denoise)
-        sigmas = _part(schedule, start_at_step, end_at_step, not return_with_leftover_noise)
+        schedule, (start, end) = schedule_of(model, widgets), (widgets["start_at_step"], widgets["end_at_step"])
+        sigmas = _part(schedule, start, end, not widgets["return_with_leftover_noise"])
         if len(sigmas) < 2:
             warn(
-                f"no step is run, with denoise {denoise:g} and steps {start_at_step} to {end_at_step} of {steps}: the "
-                "latent is passed on as it is"
+                f"no step is run, with denoise {widgets['denoise']:g} and steps {start} to {end} of "
+                f"{widgets['steps']}: the latent is passed on as it is"
             )
             return io.NodeOutput(_output(latent_image, canvas), "")
         traces: list[GuidanceTrace] = []
         plan = Plan(
             layout=windows,
             guidance=guidance,
-            inner=comfy.samplers.sampler_object(sampler_name),
-            algorithm=Algorithm(algorithm),
-            windows_per_batch=windows_per_batch,
-            first_step=start_at_step,
+            inner=comfy.samplers.sampler_object(widgets["sampler_name"]),
+            algorithm=Algorithm(widgets["algorithm"]),
+            windows_per_batch=widgets["windows_per_batch"],
+            first_step=start,
             total_steps=len(schedule) - 1,
             on_trace=traces.append,
-            synchronisation=Synchronisation(synchronisation),
+            synchronisation=Synchronisation(widgets.get("synchronisation", Synchronisation.MULTIDIFFUSION)),
         )
-        sampler = make_sampler(plan)
+        sampler, seed = make_sampler(plan), widgets["seed"]
         resolved = resolve_windows(plan.windows, model.model, canvas.shape).latent
-        noise = _noise(canvas, seed, latent_image.get("batch_index"), add_noise)
         samples = comfy.sample.sample_custom(
-            _with_window_memory(model, resolved, canvas, windows_per_batch, guidance),
-            noise,
-            cfg,
+            _with_window_memory(model, resolved, canvas, plan.windows_per_batch, guidance),
+            _noise(canvas, seed, latent_image.get("batch_index"), widgets["add_noise"]),
+            widgets["cfg"],
             sampler,
             sigmas,
             with_window_size(positive, windows.window_width_px, windows.window_height_px),
@@ -247,11 +212,11 @@ def _canvas(model, latent: dict) -> torch.Tensor:
     )
 
 
-def schedule_of(model, steps: int, sampler_name: str, scheduler: str, denoise: float) -> torch.Tensor:
-    """The host's noise levels for these widgets; the whole schedule of the run, before start and end."""
-    return comfy.samplers.KSampler(
-        model, steps=steps, device=model.load_device, sampler=sampler_name, scheduler=scheduler, denoise=denoise
-    ).sigmas
+def schedule_of(model, widgets: dict) -> torch.Tensor:
+    """The host's noise levels for a node's widgets; the whole schedule of the run, before start and end."""
+    names = {"steps": "steps", "sampler": "sampler_name", "scheduler": "scheduler", "denoise": "denoise"}
+    chosen = {name: widgets[widget] for name, widget in names.items()}
+    return comfy.samplers.KSampler(model, device=model.load_device, **chosen).sigmas
 
 
 def _part(sigmas: torch.Tensor, start: int, end: int, force_full: bool) -> torch.Tensor:

@@ -81,7 +81,7 @@ class ViewSampler(io.ComfyNode):
             on_end=lambda *ended: made.append(ended),
             on_trace=traces.append,
         )
-        sigmas = schedule_of(model, *(widgets[name] for name in ("steps", "sampler_name", "scheduler", "denoise")))
+        sigmas = schedule_of(model, widgets)
         samples = comfy.sample.sample_custom(
             model,
             noise_of(resolved.latent.every, noise),

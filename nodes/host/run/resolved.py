@@ -19,11 +19,14 @@ from .denoiser import HostDenoiser
 from .kept import KeptWindows
 from .layout import layout_remarks, make_slicer, resolve_windows, tiled_windows
 from .memory import WindowMemory, say_memory, window_batches, window_memory
+from .openings import Openings
 from .plan import Plan
 from .process import host_process
+from .settings import HostGuidance
 from .stateful import refuse_stateful
+from .watching import Told, check_result
 from .windowed import Steps
-from .wrapped import guider_of, host_model_of, through
+from .wrapped import guider_of, host_model_of, names_in, through
 
 
 class RunBase:
@@ -37,6 +40,7 @@ class RunBase:
     memory: WindowMemory
     slicer: object | None
     options: dict
+    extra_args: dict
     denoise_mask: Tensor | None
 
     def __init__(self, plan: object, model: object, sigmas: Tensor, extra_args: dict) -> None:
@@ -75,8 +79,24 @@ class RunBase:
         self.remarks.append(line)
         warn(line)
 
-    def finish(self) -> None:
-        """After the last step."""
+    def opened(self, guidance: HostGuidance | None, callback: Callable[[dict], None]) -> tuple[Told, Openings | None]:
+        """(What an inner sampler tells its steps to, what finds the calls that open guided ones)."""
+        if guidance is None:
+            return Told(callback), None
+        openings = Openings(self.sigmas, names_in(self.plan.inner))
+        return Told(callback, openings.tell), openings
+
+    def by_host(self, model: object, x: Tensor, told: Told, disable: bool | None) -> Tensor:
+        """The inner sampler's own loop, over what stands for the model."""
+        inner, options = self.plan.inner, self.plan.inner.extra_options
+        given = {"extra_args": self.extra_args, "callback": told, "disable": disable}
+        return inner.sampler_function(model, x, self.sigma_tensor, **given, **options)
+
+    def finish(self, result: object, x: Tensor, guidance: HostGuidance | None) -> None:
+        """After the last step. Raises ValueError for a result that is none; x: what the sampler was given."""
+        check_result(result, x)
+        if guidance is not None and (line := guidance.left_out()):
+            self.warn(line)
         if self.remarks:
             say("\n".join(self.remarks))
 

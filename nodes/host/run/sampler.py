@@ -15,14 +15,12 @@ from ....syncdiffusion_core.strategies import STRATEGIES, Synchronisation
 from ....syncdiffusion_core.views.view_set import aggregate
 from .guiding import make_guidance
 from .kept import free_cells
-from .openings import Openings
 from .plan import Algorithm, Plan, is_euler, refuse_unmovable, refuse_without_noise
 from .previews import Previews
 from .resolved import Run
 from .settings import HostGuidance
-from .watching import Told, check_result, shown_windows
+from .watching import Told, shown_windows
 from .windowed import Mover, WindowedGuider, WindowedModel
-from .wrapped import names_in
 
 
 def make_sampler(plan: Plan) -> comfy.samplers.KSAMPLER:
@@ -35,11 +33,8 @@ def make_sampler(plan: Plan) -> comfy.samplers.KSAMPLER:
         previews = Previews(callback)
         with shown_windows(run.guider, run.views):
             result = _sampled(run, guidance, x, previews, disable)
-        check_result(result, x)
+        run.finish(result, x, guidance)
         previews.finish()
-        if guidance is not None and (line := guidance.left_out()):
-            run.warn(line)
-        run.finish()
         return result
 
     return comfy.samplers.KSAMPLER(sample_synchronised, inpaint_options=plan.inner.inpaint_options)
@@ -61,21 +56,10 @@ def _is_ours(plan: Plan) -> bool:
 
 def _by_host(run: Run, guidance: HostGuidance | None, x: Tensor, callback: Callable, disable: bool | None) -> Tensor:
     """The inner sampler's own loop over the canvas, moved at the start of each guided step."""
-    inner, told, mover = run.plan.inner, Told(callback), None
-    if guidance is not None:
-        openings = Openings(run.sigmas, names_in(inner))
-        told = Told(callback, openings.tell)
-        mover = Mover(guidance, run.denoiser(), run.process, run.schedule, openings)
+    told, openings = run.opened(guidance, callback)
+    mover = None if openings is None else Mover(guidance, run.denoiser(), run.process, run.schedule, openings)
     guider = WindowedGuider(run.guider, run.options, run.schedule, run.steps, run.batches, run.slicer)
-    return inner.sampler_function(
-        WindowedModel(run.model, guider, run.options, mover),
-        x,
-        run.sigma_tensor,
-        extra_args=run.extra_args,
-        callback=told,
-        disable=disable,
-        **inner.extra_options,
-    )
+    return run.by_host(WindowedModel(run.model, guider, run.options, mover), x, told, disable)
 
 
 def _synchronised(run: Run, guidance: HostGuidance | None, x: Tensor, callback: Callable) -> Tensor:

@@ -27,9 +27,9 @@ from .resolved import RunBase
 from .settings import HostGuidance
 from .stateful import refuse_stateful
 from .view_plan import ViewPlan, refuse_views
-from .watching import Told, check_result, shown_windows
+from .watching import Told, shown_windows
 from .windowed import reads_more
-from .wrapped import host_model_of, names_in, through
+from .wrapped import host_model_of, through
 
 
 class ViewRun(RunBase):
@@ -103,10 +103,7 @@ def make_view_sampler(plan: ViewPlan) -> comfy.samplers.KSAMPLER:
         with shown_windows(run.guider, run.views):
             loop = _ours if is_euler(plan.inner) else _by_host
             made = loop(run, guidance, x, callback or (lambda told: None), disable)
-        check_result(made.views, x)
-        if guidance is not None and (line := guidance.left_out()):
-            run.warn(line)
-        run.finish()
+        run.finish(made.views, x, guidance)
         if plan.on_end is not None:
             plan.on_end(made, run.agreement.in_latents)
         return made.views
@@ -147,17 +144,6 @@ def _by_host(
     run: ViewRun, guidance: HostGuidance | None, x: Tensor, callback: Callable, disable: bool | None
 ) -> Sampled:
     """Another sampler's own loop over the views."""
-    inner, told, openings = run.plan.inner, Told(callback), None
-    if guidance is not None:
-        openings = Openings(run.sigmas, names_in(inner))
-        told = Told(callback, openings.tell)
-    views = inner.sampler_function(
-        AgreeingModel(run, guidance, openings),
-        x,
-        run.sigma_tensor,
-        extra_args=run.extra_args,
-        callback=told,
-        disable=disable,
-        **inner.extra_options,
-    )
+    told, openings = run.opened(guidance, callback)
+    views = run.by_host(AgreeingModel(run, guidance, openings), x, told, disable)
     return Sampled(run.agreement.result(run.views, views), views, views)
