@@ -32,7 +32,7 @@ from demo.pipeline import DemoModel, load_demo
 from syncdiffusion_core.agreement import LATENTS, PictureAgreement
 from syncdiffusion_core.batching import WindowBatches
 from syncdiffusion_core.canvases.images import ImageLook, ImageMap, ImageViews
-from syncdiffusion_core.denoiser import Rows
+from syncdiffusion_core.denoiser import Denoiser, Rows
 from syncdiffusion_core.process import variance_exploding
 from syncdiffusion_core.reference import official_sigmas
 from syncdiffusion_core.sampling import Method, sample
@@ -94,7 +94,7 @@ class Experiment:
         noise = torch.stack([torch.randn(4, *views.canvas, generator=torch.manual_seed(seed)) for seed in seeds])
         method = Method(ask.synchronisation, self._agreement(ask, resolved), batches=len(views))
         state = self.sigmas[0] * strategy.start(views, noise)
-        denoiser = self._denoiser([text for seed in seeds for text in prompts(seed)], len(views))
+        denoiser = denoiser_of(self.model, [text for seed in seeds for text in prompts(seed)], len(views), CFG)
         made = sample(denoiser, variance_exploding(), resolved.latent, state, self.sigmas, method)
         if ask.pictures:
             shown = (resolved.pixels.every.project(made.canvas) + 1) / 2
@@ -121,14 +121,15 @@ class Experiment:
             self.model.decode, self.model.encode_image, resolved.pixels.every, WindowBatches(len(resolved.pixels.every))
         )
 
-    def _denoiser(self, texts: list[str], n_views: int) -> object:
-        """texts: sample-major."""
-        predict = self.model.denoiser(self.model.encode(texts), self.model.encode([""]), CFG)
 
-        def denoiser(x: Tensor, sigma: float, rows: Rows) -> Tensor:
-            return predict(x, sigma, [s * n_views + v for s, v in zip(rows.samples, rows.views, strict=True)])
+def denoiser_of(model: DemoModel, texts: list[str], n_views: int, cfg: float) -> Denoiser:
+    """Of views with a prompt each. texts: sample-major."""
+    predict = model.denoiser(model.encode(texts), model.encode([""]), cfg)
 
-        return denoiser
+    def denoiser(x: Tensor, sigma: float, rows: Rows) -> Tensor:
+        return predict(x, sigma, [s * n_views + v for s, v in zip(rows.samples, rows.views, strict=True)])
+
+    return denoiser
 
 
 def made(path: Path, make: object, seeds: Sequence[int], bar: tqdm) -> np.ndarray:

@@ -106,3 +106,20 @@ def toy_table(folder: Path, seconds: float) -> None:
 if __name__ == "__main__":
     torch.set_num_threads(1)
     toy_table(Path(sys.argv[1]), float(sys.argv[2]))
+
+
+class Constant:
+    """A model that sees grey whatever it is shown, with a codec that repeats cells."""
+
+    def encode(self, texts):
+        return torch.zeros(len(texts), 1, 1)
+
+    def denoiser(self, cond, uncond, cfg):
+        return lambda x, sigma, rows: torch.full_like(x, 0.25)
+
+    def decode(self, x0):
+        return x0[:, :3].repeat_interleave(8, -1).repeat_interleave(8, -2) * 0.5 + 0.5
+
+    def encode_image(self, pictures):
+        cells = (pictures[..., ::8, ::8] - 0.5) / 0.5
+        return torch.cat([cells, cells[:, :1]], dim=1)

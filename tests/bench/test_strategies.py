@@ -2,27 +2,11 @@
 
 import pytest
 import torch
+from bench_toys import Constant
 
 from bench import strategies
 from bench.strategy_report import Cell, alignment, concealment, write_report
 from syncdiffusion_core.strategies import Synchronisation
-
-
-class Constant:
-    """A model that sees grey whatever it is shown, with a codec that repeats cells."""
-
-    def encode(self, texts):
-        return torch.zeros(len(texts), 1, 1)
-
-    def denoiser(self, cond, uncond, cfg):
-        return lambda x, sigma, rows: torch.full_like(x, 0.25)
-
-    def decode(self, x0):
-        return x0[:, :3].repeat_interleave(8, -1).repeat_interleave(8, -2) * 0.5 + 0.5
-
-    def encode_image(self, pictures):
-        cells = (pictures[..., ::8, ::8] - 0.5) / 0.5
-        return torch.cat([cells, cells[:, :1]], dim=1)
 
 
 def test_alignment_is_the_worst_view_and_concealment_tells_views_apart():
