@@ -15,6 +15,8 @@ from torch import Tensor
 from syncdiffusion_core.blending import Blend
 from syncdiffusion_core.canvases.grids import Grid
 from syncdiffusion_core.canvases.images import ImageLook, ImageMap, ImageViews
+from syncdiffusion_core.canvases.rigs import RigKind, make_rig
+from syncdiffusion_core.canvases.sphere import sphere_views
 from syncdiffusion_core.canvases.window_layout import WindowLayout
 from syncdiffusion_core.canvases.windows import full_canvas
 from syncdiffusion_core.views.schedule import CellGrid, Still, ViewSchedule
@@ -49,6 +51,11 @@ def cube(*degrees: tuple[float, float]) -> ViewSchedule:
     return Still(cube_views(8, 24, cameras, math.radians(100)))
 
 
+def sphere(kind: RigKind, count: int) -> ViewSchedule:
+    """Views of 80 degrees with 12 cells a side, of an equirectangular canvas of 24 x 48."""
+    return Still(sphere_views(make_rig(kind, count, math.radians(80)), (24, 48), (12, 12)))
+
+
 def _halved(canvas: Tensor, number: int) -> Tensor:
     """Half as fine, upright and upside down."""
     return F.avg_pool2d(canvas if number == 0 else canvas.flip(-2), 2)
@@ -75,5 +82,8 @@ CANVASES = {
     "n to n": Canvas(lambda: image(ImageMap.INNER_CIRCLE, planes=3)),
     "a function": Canvas(lambda: Still(LinearViews(_halved, (16, 16), (8, 8), 2))),
     "cube": Canvas(lambda: cube(*RING, (0, 90), (0, -90)), adjoint=False),
+    "sphere": Canvas(lambda: sphere(RigKind.THREE_RINGS, 8), adjoint=False),
+    "icosahedron of a sphere": Canvas(lambda: sphere(RigKind.ICOSAHEDRON, 1), adjoint=False),
+    "a ring of a sphere": Canvas(lambda: sphere(RigKind.RING, 6), adjoint=False, covers=False),
     "a ring of a cube": Canvas(lambda: cube(*RING), adjoint=False, covers=False),
 }

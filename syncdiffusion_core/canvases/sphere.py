@@ -1,0 +1,170 @@
+"""The sphere: an equirectangular canvas, and perspective views of it from its middle.
+
+Convention: the middle of the picture looks along -Z, u grows to the right, v down from the zenith; centres of pixels
+lie at half integers. ``rigs`` has the cameras.
+"""
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ..views.gathered import GatheredViews, Inverse
+from ..views.schedule import CellGrid, Resolved, Space, Still
+from .rigs import Rig
+
+Size = tuple[int, int]
+LEAST_WEIGHT = 1e-3
+"""Of a view's outermost cells, which may be the only ones that see a place."""
+SAMPLES = 8
+"""Most along the side of a view's cell, where the canvas is finer than the view."""
+
+
+def sphere_views(rig: Rig, canvas: Size, view: Size) -> GatheredViews:
+    """Views (height, width) of an equirectangular canvas (height, width), a camera each.
+
+    A cell of a view is the mean of the canvas where it looks, interpolated: around the edge, and over the poles. A
+    cell of the canvas is the mean of all views that see it, each interpolated, by weights that fall to the views'
+    borders; as it gathers, a view counts by the solid angle that it covers and not by its number of cells.
+    """
+    samples = _samples(rig.fov, canvas, view)
+    taps, shares = taps_of(rig.rays(view, samples), canvas)  # [V, 4, h*s, w*s]
+    if samples > 1:
+        taps, shares = (_within_cells(table, samples) for table in (taps, shares))
+        shares = shares / samples**2
+    return GatheredViews(
+        taps, shares.float(), canvas, [_inverse(each, rig.fov, canvas, view) for each in rig.rotations]
+    )
+
+
+def taps_of(rays: Tensor, canvas: Size) -> tuple[Tensor, Tensor]:
+    """The four cells of a canvas around where unit rays [V, h, w, 3] go, and their shares: [V, 4, h, w] each."""
+    height, width = canvas
+    x, y, z = rays.unbind(-1)
+    u = (torch.atan2(x, -z) / math.tau + 0.5) * width - 0.5
+    v = (0.5 - torch.asin(y.clamp(-1, 1)) / math.pi) * height - 0.5
+    left, top = u.floor(), v.floor()
+    right, below = u - left, v - top
+    taps, shares = [], []
+    for down, row_share in ((0, 1 - below), (1, below)):
+        for over, column_share in ((0, 1 - right), (1, right)):
+            taps.append(_cell(top.long() + down, left.long() + over, canvas))
+            shares.append(row_share * column_share)
+    return torch.stack(taps, dim=1), torch.stack(shares, dim=1)
+
+
+def directions_of(canvas: Size) -> Tensor:
+    """Unit directions of the cells of an equirectangular canvas: [H, W, 3] float64."""
+    height, width = canvas
+    latitude = (0.5 - (torch.arange(height, dtype=torch.float64) + 0.5) / height) * math.pi
+    longitude = ((torch.arange(width, dtype=torch.float64) + 0.5) / width - 0.5) * math.tau
+    latitude, longitude = torch.meshgrid(latitude, longitude, indexing="ij")
+    across = latitude.cos()
+    return torch.stack([across * longitude.sin(), latitude.sin(), -across * longitude.cos()], dim=-1)
+
+
+def solid_angle(canvas: Size) -> Tensor:
+    """What each cell of an equirectangular canvas covers, in steradians: [H, W]; all of them 4 pi."""
+    height, width = canvas
+    edges = torch.cos(torch.linspace(0, math.pi, height + 1, dtype=torch.float64))
+    return ((edges[:-1] - edges[1:]) * math.tau / width)[:, None].expand(height, width)
+
+
+def seen_times(rig: Rig, canvas: Size, aspect: float = 1.0) -> Tensor:
+    """How many views see each cell of a canvas: [H, W]. aspect: width by height of a view."""
+    place = _seen_at(directions_of(canvas), rig.rotations, rig.fov, aspect)
+    return (place.abs().amax(dim=-1) <= 1).sum(dim=0)
+
+
+def share_seen(rig: Rig, times: int = 1, canvas: Size = (180, 360), aspect: float = 1.0) -> float:
+    """Share of the sphere, by solid angle, that at least so many views see."""
+    area = solid_angle(canvas)
+    return float((area * (seen_times(rig, canvas, aspect) >= times)).sum() / area.sum())
+
+
+@dataclass(frozen=True)
+class SphereViews:
+    """The whole sphere as one picture, and the cameras that look at it: a ViewSpec.
+
+    size_px: (height, width) of the picture, twice as wide as high. view_px: of every view.
+    """
+
+    rig: Rig
+    size_px: Size
+    view_px: Size
+    space: Space = Space.RGB
+    distinct: bool = False
+
+    def __post_init__(self) -> None:
+        height, width = self.size_px
+        if width != 2 * height or height < 1:
+            raise ValueError(
+                f"the picture of a sphere is twice as wide as high, got {width} x {height} px; use {2 * height} x "
+                f"{height}"
+            )
+
+    def shown(self, canvas: Tensor) -> Tensor:
+        """The canvas as it is."""
+        return canvas
+
+    def resolve(self, canvas: Size | None, grid: CellGrid) -> Resolved:
+        """The views for a model; see ``ViewSpec``."""
+        view = (grid.along("view_height", self.view_px[0]), grid.along("view_width", self.view_px[1]))
+        whole = CellGrid(grid.cell_px)  # the canvas is never shown to a network: it need not be in patches
+        cells = (whole.along("height", self.size_px[0]), whole.along("width", self.size_px[1]))
+        if canvas is not None and tuple(canvas) != cells:
+            raise ValueError(
+                f"the canvas is {canvas[1] * grid.cell_px} x {canvas[0] * grid.cell_px} px, the picture of the sphere "
+                f"{self.size_px[1]} x {self.size_px[0]} px; give both the same size"
+            )
+        latent = Still(sphere_views(self.rig, cells, view))
+        pixels = latent if grid.cell_px == 1 else Still(sphere_views(self.rig, self.size_px, self.view_px))
+        return Resolved(latent, pixels)
+
+
+def _cell(row: Tensor, column: Tensor, canvas: Size) -> Tensor:
+    """Flat numbers; a row beyond a pole is the one before it, half a turn away."""
+    height, width = canvas
+    over = (row < 0) | (row >= height)
+    row = torch.where(row < 0, -1 - row, torch.where(row >= height, 2 * height - 1 - row, row))
+    return row * width + (column + over * (width // 2)) % width
+
+
+def _samples(fov: float, canvas: Size, view: Size) -> int:
+    """Along the side of a view's cell, so that no cell of the canvas at the horizon is passed over."""
+    finer = canvas[0] / math.pi * 2 * math.tan(fov / 2) / view[0]
+    return min(max(round(finer), 1), SAMPLES)
+
+
+def _within_cells(table: Tensor, samples: int) -> Tensor:
+    """[V, K, h*s, w*s] -> [V, K*s*s, h, w]."""
+    fine = table.unflatten(-1, (-1, samples)).unflatten(-3, (-1, samples))  # [V, K, h, s, w, s]
+    return fine.permute(0, 1, 3, 5, 2, 4).flatten(1, 3)
+
+
+def _seen_at(rays: Tensor, rotations: Tensor, fov: float, aspect: float) -> Tensor:
+    """Where views see directions [..., 3]: (down, right) from -1 to 1 across the view, [V, ..., 2]; inf behind it."""
+    local = torch.einsum("vij,...i->v...j", rotations, rays)
+    x, y, z = local.unbind(-1)
+    reach = math.tan(fov / 2)
+    place = torch.stack([y / z / reach, -x / z / (reach * aspect)], dim=-1)
+    return torch.where((z < 0)[..., None], place, torch.inf)
+
+
+def _inverse(rotation: Tensor, fov: float, canvas: Size, view: Size) -> Inverse:
+    """What one view says of the canvas."""
+    height, width = view
+    place = _seen_at(directions_of(canvas), rotation[None], fov, width / height)[0].flatten(0, 1)  # [cells, 2]
+    (cells,) = (place.abs().amax(dim=-1) <= 1).nonzero(as_tuple=True)
+    place = place[cells]
+    weight = (1 - place.abs()).prod(dim=-1).clamp(min=LEAST_WEIGHT)
+    at = (place + 1) / 2 * torch.tensor([height, width]) - 0.5
+    first = at.floor()
+    part, taps, shares = at - first, [], []
+    for down, row_share in ((0, 1 - part[:, 0]), (1, part[:, 0])):
+        for over, column_share in ((0, 1 - part[:, 1]), (1, part[:, 1])):
+            row = (first[:, 0].long() + down).clamp(0, height - 1)
+            taps.append(row * width + (first[:, 1].long() + over).clamp(0, width - 1))
+            shares.append(row_share * column_share)
+    return Inverse(cells, torch.stack(taps), torch.stack(shares).float(), weight.float())
