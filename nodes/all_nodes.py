@@ -3,10 +3,12 @@
 from comfy_api.latest import io
 
 from .apply_windows import ApplyWindows
+from .camera_rig import CameraRig
 from .coherence import PanoramaCoherence
 from .compare import ComparePanoramas
 from .decode import PanoramaDecode
 from .demo_model import LoadDemoModel
+from .equirect import EquirectToViews, ViewsToEquirect
 from .guidance import PerceptualSyncGuidance
 from .image_views import ImageViews
 from .merge_attention import MergeWindowAttention
@@ -16,6 +18,7 @@ from .region_prompts import RegionPrompts
 from .sampler import SyncDiffusionSampler
 from .savings import GuidanceSavings
 from .spectrum import LatentSpectrum
+from .sphere_views import SphereViews
 from .synchronise_views import SynchroniseViews
 from .tiler import WindowTiler
 from .view_prompts import ViewPrompts
@@ -28,6 +31,8 @@ NODES: list[type[io.ComfyNode]] = [
     WindowPrompts,
     RegionPrompts,
     ImageViews,
+    CameraRig,
+    SphereViews,
     ViewPrompts,
     ViewTransition,
     PerceptualSyncGuidance,
@@ -39,6 +44,8 @@ NODES: list[type[io.ComfyNode]] = [
     SynchroniseViews,
     MergeWindowAttention,
     PanoramaDecode,
+    EquirectToViews,
+    ViewsToEquirect,
     LoadPerceptualModel,
     LatentSpectrum,
     LoadDemoModel,

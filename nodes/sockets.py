@@ -18,3 +18,6 @@ Savings = io.Custom("SYNCDIFFUSION_SAVINGS")
 
 Spectrum = io.Custom("SYNCDIFFUSION_SPECTRUM")
 """A core ``Spectrum`` of a model's latents."""
+
+Rig = io.Custom("SYNCDIFFUSION_RIG")
+"""A core ``Rig``: cameras in one point, and their field of view."""

@@ -33,9 +33,8 @@ def sphere_views(rig: Rig, canvas: Size, view: Size) -> GatheredViews:
     if samples > 1:
         taps, shares = (_within_cells(table, samples) for table in (taps, shares))
         shares = shares / samples**2
-    return GatheredViews(
-        taps, shares.float(), canvas, [_inverse(each, rig.fov, canvas, view) for each in rig.rotations]
-    )
+    inverses = [_inverse(Rig(rotation[None], rig.fov), canvas, view) for rotation in rig.rotations]
+    return GatheredViews(taps, shares.float(), canvas, inverses)
 
 
 def taps_of(rays: Tensor, canvas: Size) -> tuple[Tensor, Tensor]:
@@ -71,16 +70,21 @@ def solid_angle(canvas: Size) -> Tensor:
     return ((edges[:-1] - edges[1:]) * math.tau / width)[:, None].expand(height, width)
 
 
-def seen_times(rig: Rig, canvas: Size, aspect: float = 1.0) -> Tensor:
-    """How many views see each cell of a canvas: [H, W]. aspect: width by height of a view."""
-    place = _seen_at(directions_of(canvas), rig.rotations, rig.fov, aspect)
-    return (place.abs().amax(dim=-1) <= 1).sum(dim=0)
+def seen_at(rig: Rig, canvas: Size, aspect: float = 1.0) -> Tensor:
+    """Where views see the cells of a canvas: (down, right), -1 to 1 across a view, [V, H, W, 2]; inf behind it.
+
+    aspect: width by height of a view.
+    """
+    x, y, z = torch.einsum("vij,hwi->vhwj", rig.rotations, directions_of(canvas)).unbind(-1)
+    reach = math.tan(rig.fov / 2)
+    place = torch.stack([y / z / reach, -x / z / (reach * aspect)], dim=-1)
+    return torch.where((z < 0)[..., None], place, torch.inf)
 
 
-def share_seen(rig: Rig, times: int = 1, canvas: Size = (180, 360), aspect: float = 1.0) -> float:
-    """Share of the sphere, by solid angle, that at least so many views see."""
-    area = solid_angle(canvas)
-    return float((area * (seen_times(rig, canvas, aspect) >= times)).sum() / area.sum())
+def share_seen(rig: Rig, times: int = 1, canvas: Size = (180, 360)) -> float:
+    """Share of the sphere, by solid angle, that at least so many square views see."""
+    area, seen = solid_angle(canvas), (seen_at(rig, canvas).abs().amax(dim=-1) <= 1).sum(dim=0)
+    return float((area * (seen >= times)).sum() / area.sum())
 
 
 @dataclass(frozen=True)
@@ -143,19 +147,10 @@ def _within_cells(table: Tensor, samples: int) -> Tensor:
     return fine.permute(0, 1, 3, 5, 2, 4).flatten(1, 3)
 
 
-def _seen_at(rays: Tensor, rotations: Tensor, fov: float, aspect: float) -> Tensor:
-    """Where views see directions [..., 3]: (down, right) from -1 to 1 across the view, [V, ..., 2]; inf behind it."""
-    local = torch.einsum("vij,...i->v...j", rotations, rays)
-    x, y, z = local.unbind(-1)
-    reach = math.tan(fov / 2)
-    place = torch.stack([y / z / reach, -x / z / (reach * aspect)], dim=-1)
-    return torch.where((z < 0)[..., None], place, torch.inf)
-
-
-def _inverse(rotation: Tensor, fov: float, canvas: Size, view: Size) -> Inverse:
-    """What one view says of the canvas."""
+def _inverse(camera: Rig, canvas: Size, view: Size) -> Inverse:
+    """What the view of one camera says of the canvas."""
     height, width = view
-    place = _seen_at(directions_of(canvas), rotation[None], fov, width / height)[0].flatten(0, 1)  # [cells, 2]
+    place = seen_at(camera, canvas, width / height)[0].flatten(0, 1)  # [cells, 2]
     (cells,) = (place.abs().amax(dim=-1) <= 1).nonzero(as_tuple=True)
     place = place[cells]
     weight = (1 - place.abs()).prod(dim=-1).clamp(min=LEAST_WEIGHT)

@@ -212,6 +212,7 @@ def test_views_finish_too(tab, graphs, name):
         ("visual anagrams", ["Image Views", "View Sampler", "Synchronise Views"]),
         ("tiled diffusion", ["Window Tiler", "Apply Windows"]),
         ("lpips guidance", ["Perceptual Sync Guidance"]),
+        ("equirectangular", ["Camera Rig", "Sphere Views", "Equirect to Views", "Views to Equirect"]),
         ("intra-lpips", ["Panorama Coherence"]),
         ("seamless", ["Panorama Decode"]),
         ("syncdiffusion", ["SyncDiffusion Panorama Sampler", "SyncDiffusion Sampler"]),

@@ -20,7 +20,7 @@ ON_DISK = {("CheckpointLoaderSimple", "ckpt_name")}  # choices that depend on th
 def test_every_workflow_of_the_plan_is_there():
     wanted = ["demo", *STANDS_IN, "loop panorama", "SamplerCustomAdvanced", "window prompts", "regional panorama"]
     wanted += ["ControlNet panorama", "outpaint", "compare", "presets", "short cuts"]
-    wanted += ["ambiguous image", "synchronised views"]
+    wanted += ["ambiguous image", "synchronised views", "360 panorama"]
     assert sorted(f"SyncDiffusion {name}" for name in wanted) == NAMES
 
 
@@ -155,6 +155,30 @@ def test_runs_with_a_small_model_in_the_loaders_place(run_graph, graphs, small, 
     assert picture.isfinite().all()
     assert picture.std() > 0.01
     assert len(run.outputs[sampler][1].splitlines()) == 1, "one guided step"
+
+
+def test_a_sphere_runs_with_a_small_model_in_the_loaders_place(run_graph, graphs, small, family):
+    """All eighteen views, each with a prompt, its six sides and the way back; views of 64 px, two steps."""
+    graph = graphs.with_inputs(
+        graphs.prompt("SyncDiffusion 360 panorama"),
+        {
+            "SyncDiffusionSphereViews": {"width": 256, "view_size": 64},
+            "SyncDiffusionViewSampler": {**graphs.FEW_STEPS, "steps": 2},
+            "SyncDiffusionEquirectToViews": {"view_size": 64},
+            "SyncDiffusionViewsToEquirect": {"width": 256},
+        },
+    )
+    (loader,) = graphs.of_class(graph, "CheckpointLoaderSimple")
+    model, vae = family("SD1.5")
+    run = run_graph(graphs.without(graph, loader, "model", "clip", "vae"), model=model, clip=small.Clip(), vae=vae)
+    shapes = {
+        graph[node]["class_type"]: tuple(value.shape)
+        for node, outputs in run.outputs.items()
+        for value in outputs
+        if hasattr(value, "shape") and value.ndim == 4 and value.shape[-1] == 3
+    }
+    assert shapes["SyncDiffusionViewSampler"] == shapes["SyncDiffusionViewsToEquirect"] == (1, 128, 256, 3)
+    assert shapes["SyncDiffusionEquirectToViews"] == (6, 64, 64, 3)
 
 
 def _canvas(graphs, graph: dict) -> str:

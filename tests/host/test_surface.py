@@ -15,8 +15,10 @@ ROOT = Path(__file__).resolve().parents[2]
 GOLDEN = ROOT / "tests" / "golden" / "surface.json"
 IDS = [
     "SyncDiffusionApplyWindows",
+    "SyncDiffusionCameraRig",
     "SyncDiffusionCoherence",
     "SyncDiffusionCompare",
+    "SyncDiffusionEquirectToViews",
     "SyncDiffusionGuidance",
     "SyncDiffusionImageViews",
     "SyncDiffusionLatentSpectrum",
@@ -28,10 +30,12 @@ IDS = [
     "SyncDiffusionRegionPrompts",
     "SyncDiffusionSampler",
     "SyncDiffusionSavings",
+    "SyncDiffusionSphereViews",
     "SyncDiffusionSynchroniseViews",
     "SyncDiffusionViewPrompts",
     "SyncDiffusionViewSampler",
     "SyncDiffusionViewTransition",
+    "SyncDiffusionViewsToEquirect",
     "SyncDiffusionWindowPrompts",
     "SyncDiffusionWindowTiler",
 ]

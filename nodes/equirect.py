@@ -1,0 +1,115 @@
+"""Equirect to Views and Views to Equirect: pictures of the sphere, taken apart and put together."""
+
+import comfy.model_management
+import torch
+from comfy_api.latest import io
+
+from ..syncdiffusion_core.canvases.rigs import Rig
+from ..syncdiffusion_core.canvases.sphere import sphere_views
+from ..syncdiffusion_core.views.fill import fill
+from ..syncdiffusion_core.views.relations import coverage
+from .host.inputs import check_widgets, picture
+from .sockets import CATEGORY
+from .sockets import Rig as RigSocket
+from .sphere_views import check_rig
+
+
+class EquirectToViews(io.ComfyNode):
+    """IMAGE of the sphere and RIG -> IMAGE of each view."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="SyncDiffusionEquirectToViews",
+            display_name="Equirect to Views",
+            category=CATEGORY,
+            description="Takes perspective pictures of a 360 degree picture, one for each camera of a rig.",
+            search_aliases=["360", "equirectangular", "perspective", "cubemap", "e2p", "reproject"],
+            inputs=[
+                io.Image.Input("image", tooltip="Equirectangular pictures, twice as wide as high."),
+                RigSocket.Input("rig", tooltip="From Camera Rig."),
+                io.Int.Input("view_size", default=512, min=8, max=8192, step=8, tooltip="Side of a view in pixels."),
+            ],
+            outputs=[
+                io.Image.Output(
+                    display_name="views",
+                    tooltip="A picture for each camera; of a batch, all first views before all second ones.",
+                )
+            ],
+        )
+
+    @classmethod
+    def execute(cls, image, rig, view_size) -> io.NodeOutput:
+        check_rig(rig)
+        check_widgets(cls, view_size=view_size)
+        pixels = picture("image", image).movedim(-1, 1)
+        canvas = check_sphere("image", tuple(pixels.shape[-2:]))
+        seen = [views.project(pixels) for views in each_view(rig, canvas, (view_size, view_size))]
+        return io.NodeOutput(torch.cat(seen).movedim(1, -1).clamp(0, 1).contiguous())
+
+
+class ViewsToEquirect(io.ComfyNode):
+    """IMAGE of each view and RIG -> IMAGE of the sphere."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="SyncDiffusionViewsToEquirect",
+            display_name="Views to Equirect",
+            category=CATEGORY,
+            description=(
+                "Puts perspective pictures, one for each camera of a rig, together into a 360 degree picture. Where "
+                "views overlap they fade into each other; what none of them sees is filled from beside it."
+            ),
+            search_aliases=["360", "equirectangular", "stitch", "p2e", "skybox", "reproject"],
+            inputs=[
+                io.Image.Input("views", tooltip="A picture for each camera, or of a batch all first views first."),
+                RigSocket.Input("rig", tooltip="The cameras that took them, from Camera Rig."),
+                io.Int.Input(
+                    "width",
+                    default=2048,
+                    min=16,
+                    max=16384,
+                    step=16,
+                    tooltip="Width of the picture in pixels; it is half as high.",
+                ),
+            ],
+            outputs=[
+                io.Image.Output(display_name="image", tooltip="The equirectangular picture."),
+                io.Mask.Output(display_name="unseen", tooltip="White where no view looks, for inpainting."),
+            ],
+        )
+
+    @classmethod
+    def execute(cls, views, rig, width) -> io.NodeOutput:
+        check_rig(rig)
+        check_widgets(cls, width=width)
+        pixels, canvas = picture("views", views).movedim(-1, 1), (width // 2, width)
+        if len(pixels) % len(rig):
+            raise ValueError(
+                f"views: a batch of {len(pixels)} pictures for {len(rig)} cameras; give one for each, or a multiple"
+            )
+        parts, sums, seen = pixels.unflatten(0, (len(rig), -1)), None, torch.zeros(canvas)
+        for part, view in zip(parts, each_view(rig, canvas, tuple(pixels.shape[-2:])), strict=True):
+            more = view.unproject(part)
+            sums, seen = more if sums is None else sums.plus(more), seen + coverage(view)
+        whole = fill(sums.mean(), seen > 0)
+        return io.NodeOutput(whole.movedim(1, -1).clamp(0, 1).contiguous(), (seen == 0).float()[None])
+
+
+def each_view(rig: Rig, canvas: tuple[int, int], view: tuple[int, int]):
+    """One view after the other: of a large picture the maps of all at once would be larger than the picture."""
+    for rotation in rig.rotations:
+        comfy.model_management.throw_exception_if_processing_interrupted()
+        yield sphere_views(Rig(rotation[None], rig.fov), canvas, view)
+
+
+def check_sphere(name: str, size: tuple[int, int]) -> tuple[int, int]:
+    """The size (height, width) of a picture of the sphere. Raises ValueError for another shape."""
+    height, width = size
+    if width != 2 * height or height < 2:
+        raise ValueError(
+            f"{name}: a picture of 360 x 180 degrees is twice as wide as high, got {width} x {height} px; crop or "
+            f"scale it to {2 * height} x {height}"
+        )
+    return size

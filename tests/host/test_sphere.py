@@ -1,0 +1,163 @@
+"""360 degree pictures through nodes: rigs, pictures taken apart and put together, views denoised into one sphere."""
+
+import math
+
+import pytest
+import torch
+
+RIG = {"rig": "ring and poles", "count": 6, "fov": 100.0}
+STRATEGIES = ("view_noise", "synctweedies", "multidiffusion", "canonical_noise", "canonical_clean")
+
+
+@pytest.fixture
+def rig(run_node):
+    """rig(**widgets) -> (RIG, picture, count); six views around and the poles unless told otherwise."""
+    return lambda **widgets: run_node("SyncDiffusionCameraRig", **{**RIG, **widgets})
+
+
+@pytest.fixture
+def sphere(run_node, rig):
+    """sphere(**widgets) -> VIEWS of 64 px, of a picture of 256 x 128 px, that agree in latents."""
+
+    def make(cameras: object = None, **widgets: object) -> object:
+        given = {"width": 256, "view_size": 64, "agree_in": "latents", **widgets}
+        return run_node("SyncDiffusionSphereViews", rig=cameras or rig()[0], **given)[0]
+
+    return make
+
+
+def said(host) -> str:
+    texts = [data for _, data in host.server.events if isinstance(data, bytes)]
+    return b"\n".join(texts).decode("utf-8", errors="ignore")
+
+
+def smooth(module, height: int, n: int = 1) -> torch.Tensor:
+    """IMAGE [n, H, 2H, 3] of what has no edges on the sphere, the poles and sides included."""
+    rays = module.directions_of((height, 2 * height)).float()
+    waves = torch.tensor([[2.0, -1.0, 1.0], [1.0, 3.0, -2.0], [-1.0, 1.0, 3.0]])
+    return torch.stack([0.5 + 0.5 * (rays @ waves.T + 0.7 * k).sin() for k in range(n)])
+
+
+class TestCameraRig:
+    """Cameras, a picture of what they see, and what is said of it."""
+
+    def test_it_says_what_is_seen_before_anything_runs(self, rig, host):
+        made, picture, count = rig(rig="three rings and poles", count=8, fov=80.0)
+        assert count == len(made) == 18
+        assert tuple(picture.shape) == (1, 512, 1024, 3)
+        assert "18 views, at every step: 100% of the sphere is seen, 89% by two or more" in said(host)
+
+    def test_views_that_only_touch_are_warned_of(self, rig, host):
+        rig(rig="cube", fov=90.0)
+        assert "hardly overlap" in said(host)
+
+    def test_what_no_view_sees_is_dark(self, rig):
+        _, picture, _ = rig(rig="ring", fov=60.0)
+        assert picture[0, :60].max() < 0.2
+        assert picture[0, 256].max() > 0.5
+
+    def test_tilt_lifts_the_front(self, rig):
+        azimuth, elevation = rig(rig="ring", tilt=30.0)[0].directions[0].tolist()
+        assert (azimuth, elevation) == pytest.approx((0, math.radians(30)), abs=1e-9)
+
+
+class TestPictures:
+    """Equirect to Views, Views to Equirect."""
+
+    def test_there_and_back(self, rig, run_node, core_of):
+        image, cameras = smooth(core_of("canvases.sphere"), 128), rig()[0]
+        views = run_node("SyncDiffusionEquirectToViews", image=image, rig=cameras, view_size=128)[0]
+        assert tuple(views.shape) == (8, 128, 128, 3)
+        again, unseen = run_node("SyncDiffusionViewsToEquirect", views=views, rig=cameras, width=256)
+        assert tuple(again.shape) == (1, 128, 256, 3)
+        assert tuple(unseen.shape) == (1, 128, 256)
+        assert not unseen.any()
+        assert -10 * torch.log10((again - image).square().mean()) > 45
+
+    def test_a_batch_has_all_first_views_first(self, rig, run_node, core_of):
+        images, cameras = smooth(core_of("canvases.sphere"), 64, 2), rig()[0]
+        both = run_node("SyncDiffusionEquirectToViews", image=images, rig=cameras, view_size=64)[0]
+        alone = run_node("SyncDiffusionEquirectToViews", image=images[1:], rig=cameras, view_size=64)[0]
+        assert torch.equal(both[1::2], alone)
+        again = run_node("SyncDiffusionViewsToEquirect", views=both, rig=cameras, width=128)[0]
+        assert (again - images).abs().mean() < 0.01
+
+    def test_what_no_view_sees_is_masked_and_filled(self, rig, run_node):
+        cameras = rig(rig="ring", count=8, fov=72.0)[0]
+        grey = torch.full((8, 64, 64, 3), 0.4)
+        image, unseen = run_node("SyncDiffusionViewsToEquirect", views=grey, rig=cameras, width=256)
+        torch.testing.assert_close(image, torch.full_like(image, 0.4), atol=1e-5, rtol=0)
+        assert unseen[0, 0].all()
+        assert not unseen[0, 64].any()
+
+    def test_the_front_is_the_hosts(self, core_of):
+        """Where MoGe's panoramas look, once turned to glTF's axes."""
+        from comfy.ldm.moge import panorama
+
+        height, width = 32, 64
+        v, u = torch.meshgrid((torch.arange(height) + 0.5) / height, (torch.arange(width) + 0.5) / width, indexing="ij")
+        host = panorama.spherical_uv_to_directions(torch.stack([u, v], dim=-1).double().numpy())
+        ours = core_of("canvases.sphere").directions_of((height, width))
+        torch.testing.assert_close(torch.as_tensor(host).double()[..., [1, 2, 0]], ours, atol=1e-6, rtol=0)
+
+    @pytest.mark.parametrize(
+        ("node", "given", "words"),
+        [
+            ("EquirectToViews", {"image": torch.rand(1, 64, 100, 3)}, "image: .* twice as wide as high, got 100 x 64"),
+            ("EquirectToViews", {"image": torch.full((1, 64, 128, 3), float("nan"))}, "image: .*NaN"),
+            ("ViewsToEquirect", {"views": torch.rand(3, 8, 8, 3)}, "views: a batch of 3 pictures for 8 cameras"),
+            ("ViewsToEquirect", {"views": torch.rand(8, 8, 8, 3), "width": 8}, "width: it must be"),
+        ],
+    )
+    def test_refused(self, rig, run_node, node, given, words):
+        with pytest.raises(ValueError, match=words):
+            run_node(f"SyncDiffusion{node}", rig=rig()[0], **given)
+
+    def test_no_rig_is_refused(self, run_node):
+        with pytest.raises(ValueError, match="rig: .*Camera Rig"):
+            run_node("SyncDiffusionEquirectToViews", image=torch.rand(1, 8, 16, 3), rig=None)
+        with pytest.raises(ValueError, match="rig: these are no cameras; connect a Camera Rig"):
+            run_node("SyncDiffusionSphereViews", rig="ring")
+
+
+class TestSphereViews:
+    """The View Sampler and Synchronise Views on them."""
+
+    @pytest.mark.parametrize("space", ["latents", "pictures"])
+    def test_views_become_one_sphere(self, models, vae, sphere, view_sampler, space):
+        samples, image, _ = view_sampler(models["eps"], sphere(agree_in=space), vae=vae, steps=3)
+        assert tuple(samples.shape) == (8, 4, 8, 8)
+        assert tuple(image.shape) == (1, 128, 256, 3)
+        assert image.isfinite().all()
+        assert image.std() > 0
+
+    @pytest.mark.parametrize("strategy", STRATEGIES)
+    def test_every_strategy(self, models, sphere, view_sampler, strategy):
+        samples, _, _ = view_sampler(models["v"], sphere(), synchronisation=strategy, steps=3)
+        assert samples.isfinite().all()
+
+    def test_a_stock_sampler_makes_the_same_of_them(
+        self, models, sphere, view_sampler, run_node, noise_of_views, from_noise
+    ):
+        views = sphere()
+        wanted, _, _ = view_sampler(models["eps"], views)
+        patched = run_node("SyncDiffusionSynchroniseViews", model=models["eps"], views=views)[0]
+        got = from_noise(patched, noise_of_views(models["eps"], views))
+        assert (got - wanted).abs().max() <= 1e-5 * wanted.abs().max()
+
+    @pytest.mark.parametrize("anchor", ["centre window", "mean of all windows", "neighbouring windows"])
+    def test_guidance(self, models, vae, sphere, view_sampler, guidance, anchor):
+        views = sphere()
+        plain, _, _ = view_sampler(models["eps"], views, vae=vae)
+        moved, _, trace = view_sampler(models["eps"], views, vae=vae, guidance=guidance(anchor=anchor))
+        assert moved.isfinite().all()
+        assert not torch.equal(plain, moved)
+        assert trace
+
+    def test_a_coarse_picture_is_told(self, sphere, host):
+        sphere(width=112)
+        assert "a width of 169 is theirs" in said(host)
+
+    def test_sizes_that_the_model_cannot_have(self, models, sphere, view_sampler):
+        with pytest.raises(ValueError, match="height must be a multiple of 8 px for this model, got 132"):
+            view_sampler(models["eps"], sphere(width=264))
