@@ -33,7 +33,8 @@ def sphere_views(rig: Rig, canvas: Size, view: Size) -> GatheredViews:
     if samples > 1:
         taps, shares = (_within_cells(table, samples) for table in (taps, shares))
         shares = shares / samples**2
-    inverses = [_inverse(Rig(rotation[None], rig.fov), canvas, view) for rotation in rig.rotations]
+    directions = directions_of(canvas).flatten(0, 1)
+    inverses = [_inverse(_place(directions, each, rig.fov, view[1] / view[0]), view) for each in rig.rotations]
     return GatheredViews(taps, shares.float(), canvas, inverses)
 
 
@@ -75,10 +76,8 @@ def seen_at(rig: Rig, canvas: Size, aspect: float = 1.0) -> Tensor:
 
     aspect: width by height of a view.
     """
-    x, y, z = torch.einsum("vij,hwi->vhwj", rig.rotations, directions_of(canvas)).unbind(-1)
-    reach = math.tan(rig.fov / 2)
-    place = torch.stack([y / z / reach, -x / z / (reach * aspect)], dim=-1)
-    return torch.where((z < 0)[..., None], place, torch.inf)
+    directions = directions_of(canvas)
+    return torch.stack([_place(directions, rotation, rig.fov, aspect) for rotation in rig.rotations])
 
 
 def share_seen(rig: Rig, times: int = 1, canvas: Size = (180, 360)) -> float:
@@ -147,10 +146,17 @@ def _within_cells(table: Tensor, samples: int) -> Tensor:
     return fine.permute(0, 1, 3, 5, 2, 4).flatten(1, 3)
 
 
-def _inverse(camera: Rig, canvas: Size, view: Size) -> Inverse:
-    """What the view of one camera says of the canvas."""
+def _place(directions: Tensor, rotation: Tensor, fov: float, aspect: float) -> Tensor:
+    """Where a camera sees unit directions [..., 3]; see ``seen_at``."""
+    x, y, z = (directions @ rotation).unbind(-1)
+    reach = math.tan(fov / 2)
+    place = torch.stack([y / z / reach, -x / z / (reach * aspect)], dim=-1)
+    return torch.where((z < 0)[..., None], place, torch.inf)
+
+
+def _inverse(place: Tensor, view: Size) -> Inverse:
+    """What a view says of the cells of the canvas that it sees at these places [cells, 2]."""
     height, width = view
-    place = seen_at(camera, canvas, width / height)[0].flatten(0, 1)  # [cells, 2]
     (cells,) = (place.abs().amax(dim=-1) <= 1).nonzero(as_tuple=True)
     place = place[cells]
     weight = (1 - place.abs()).prod(dim=-1).clamp(min=LEAST_WEIGHT)
