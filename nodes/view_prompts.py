@@ -5,14 +5,21 @@ from typing import NamedTuple
 
 from comfy_api.latest import io
 
+from ..syncdiffusion_core.canvases.rigs import Direction, Rig
 from .host.conditioning.own_view import MARK
 from .host.inputs import check_connected, told
 from .prompts import common_widget, encoded, lines_in
 from .sockets import CATEGORY
+from .sockets import Rig as RigSocket
+from .sphere_views import check_rig
 
 MOST_VIEWS = 9999
-HEAD = re.compile(r"(?:all\s+views|views?\s+(?P<numbers>\d[\d\s,-]*))\s*:(?:\s+(?P<text>.*))?", re.IGNORECASE)
+TEXT = r"\s*:(?:\s+(?P<text>.*))?"
+HEAD = re.compile(rf"(?:all\s+views|views?\s+(?P<numbers>\d[\d\s,-]*)){TEXT}", re.IGNORECASE)
 """Of a line that names its views; whatever else has a colon is a prompt, 'view 16:9' too."""
+WORD = f"(?:{'|'.join(Direction)})"
+WHERE = re.compile(rf"(?P<words>{WORD}(?:\s*,\s*{WORD})*){TEXT}", re.IGNORECASE)
+"""Of a line that names directions, where there is a rig to know them by."""
 
 
 class ViewPrompts(io.ComfyNode):
@@ -48,6 +55,12 @@ class ViewPrompts(io.ComfyNode):
                     "ambiguous images work. Empty for nothing.",
                 ),
                 common_widget(),
+                RigSocket.Input(
+                    "rig",
+                    optional=True,
+                    tooltip="From Camera Rig: then lines may begin with where the views look, 'up:', 'down:', "
+                    "'horizon:', 'front, left:', 'right:' or 'back:'.",
+                ),
             ],
             outputs=[
                 io.Conditioning.Output(
@@ -64,8 +77,10 @@ class ViewPrompts(io.ComfyNode):
         return told(lambda: None if prompts is None else lines_of(prompts))
 
     @classmethod
-    def execute(cls, clip, prompts, before, common) -> io.NodeOutput:
-        lines = lines_of(prompts)
+    def execute(cls, clip, prompts, before, common, rig=None) -> io.NodeOutput:
+        if rig is not None:
+            check_rig(rig)
+        lines = lines_of(prompts, rig)
         check_connected("clip", clip, "the checkpoint may hold no text encoder: add a Load CLIP node")
         conditioning = []
         for line in lines:
@@ -82,18 +97,33 @@ class Line(NamedTuple):
     views: tuple[int, ...] | None
 
 
-def lines_of(prompts: str) -> list[Line]:
-    """Raises ValueError where there is no prompt, or a line names views that cannot be."""
+def lines_of(prompts: str, rig: Rig | None = None) -> list[Line]:
+    """Raises ValueError where there is no prompt, or a line names views that cannot be. rig: knows directions."""
     lines, plain = [], 0
     for text in lines_in(prompts):
         head = HEAD.fullmatch(text)
-        if head is None:
+        where = None if rig is None else WHERE.fullmatch(text)
+        if where is not None:
+            lines.append(Line(where["text"] or "", _towards(rig, where["words"])))
+        elif head is None:
             lines.append(Line(text, (plain,)))
             plain += 1
         else:
             numbers = head["numbers"]
             lines.append(Line(head["text"] or "", None if numbers is None else _numbers(numbers)))
     return lines
+
+
+def _towards(rig: Rig, words: str) -> tuple[int, ...]:
+    """'up, left' -> the cameras that look there."""
+    directions = [Direction(word.strip().lower()) for word in words.split(",")]
+    views = tuple(sorted({view for direction in directions for view in rig.towards(direction)}))
+    if not views:
+        raise ValueError(
+            f"prompts: no view of this rig looks {' or '.join(directions)}; leave the line '{words}:' out, or choose a "
+            "rig that does"
+        )
+    return views
 
 
 def _numbers(given: str) -> tuple[int, ...]:

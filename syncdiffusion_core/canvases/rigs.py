@@ -30,6 +30,23 @@ class RigKind(str, Enum):
     FIBONACCI = "fibonacci"
 
 
+class Direction(str, Enum):
+    """What people call where a camera looks: far above or below the horizon, or towards a quarter of it."""
+
+    UP = "up"
+    DOWN = "down"
+    HORIZON = "horizon"
+    FRONT = "front"
+    RIGHT = "right"
+    BACK = "back"
+    LEFT = "left"
+
+
+QUARTERS = (Direction.FRONT, Direction.RIGHT, Direction.BACK, Direction.LEFT)
+ABOVE = math.radians(30)
+"""Elevation from which a camera looks up: there a view of 80 degrees has lost the ground."""
+
+
 @dataclass(frozen=True)
 class Rig:
     """rotations: camera to world, [V, 3, 3] float64. fov: vertical field of view of every camera."""
@@ -54,6 +71,20 @@ class Rig:
         """(azimuth, elevation) of what each camera looks at: [V, 2]."""
         x, y, z = (-self.rotations[:, :, 2]).unbind(-1)
         return torch.stack([torch.atan2(x, -z), torch.asin(y.clamp(-1, 1))], dim=-1)
+
+    def towards(self, direction: Direction) -> tuple[int, ...]:
+        """Numbers of the cameras that look there."""
+        azimuth, elevation = self.directions.unbind(-1)
+        if direction in (Direction.UP, Direction.DOWN):
+            high = elevation if direction is Direction.UP else -elevation
+            there = high > ABOVE
+        else:
+            there = elevation.abs() <= ABOVE
+            if direction is not Direction.HORIZON:
+                # A camera on the border of two quarters looks towards the one to its right.
+                quarter = torch.floor(azimuth / (math.pi / 2) + 0.5 + 1e-6).long() % len(QUARTERS)
+                there &= quarter == QUARTERS.index(direction)
+        return tuple(there.nonzero()[:, 0].tolist())
 
     def turned(self, rotation: Tensor) -> "Rig":
         """All cameras turned together by a rotation [3, 3] of the world."""

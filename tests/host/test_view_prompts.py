@@ -56,6 +56,35 @@ def test_other_colons_belong_to_the_prompt(ask, prompt):
     assert ask(f"{prompt}\nsecond") == ([prompt, "second"], [(0,), (1,)])
 
 
+@pytest.fixture
+def rig(run_node):
+    """Eight views at the horizon (0 to 7, the first to the front), four above, four below, zenith and nadir."""
+    return run_node("SyncDiffusionCameraRig")[0]
+
+
+def test_with_a_rig_lines_may_name_directions(ask, rig):
+    words = "all views: dusk\nup: sky\nDown : grass\nfront, right: a castle\nback: a lake\nleft: a wood\nhorizon: hills"
+    texts, marks = ask(words, rig=rig)
+    assert texts == ["dusk", "sky", "grass", "a castle", "a lake", "a wood", "hills"]
+    assert marks == [None, (8, 9, 10, 11, 16), (12, 13, 14, 15, 17), (0, 1, 2, 7), (3, 4), (5, 6), tuple(range(8))]
+
+
+def test_without_a_rig_directions_are_words(ask):
+    assert ask("up: sky\nfront: a house") == (["up: sky", "front: a house"], [(0,), (1,)])
+
+
+def test_with_a_rig_other_words_stay_words(ask, rig):
+    assert ask("upper: sky\nview 2: a\nleft of it: b", rig=rig)[1] == [(0,), (1,), (1,)]
+
+
+def test_directions_that_no_view_looks_in_are_refused(ask, run_node):
+    ring = run_node("SyncDiffusionCameraRig", rig="ring")[0]
+    with pytest.raises(ValueError, match="prompts: no view of this rig looks up; leave the line 'up:' out"):
+        ask("horizon: a\nup: b", rig=ring)
+    with pytest.raises(ValueError, match="rig: these are no cameras"):
+        ask("a", rig=3)
+
+
 @pytest.mark.parametrize("line", ["view 0: a", "views 4-2: a", "views 1,,2: a", "views 1 2: a", "view 99999: a"])
 def test_views_that_cannot_be_are_refused(ask, pack, line):
     words = "prompts: views are counted from 1"

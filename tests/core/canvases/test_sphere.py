@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from syncdiffusion_core.canvases.rigs import Rig, RigKind, looking, make_rig
+from syncdiffusion_core.canvases.rigs import QUARTERS, Direction, Rig, RigKind, looking, make_rig
 from syncdiffusion_core.canvases.sphere import (
     SphereViews,
     directions_of,
@@ -157,6 +157,16 @@ def test_rigs_look_where_they_say(kind):
     if kind not in (RigKind.TWO_RINGS, RigKind.ICOSAHEDRON, RigKind.FIBONACCI):
         assert (azimuth[0], elevation[0]) == pytest.approx((0, 0), abs=1e-9), "the first view looks to the front"
     assert len(torch.unique((-turn[:, :, 2]).round(decimals=6), dim=0)) == len(cameras), "no direction twice"
+
+
+def test_directions_have_names():
+    around = make_rig(RigKind.RING, 8, FOV)
+    quarters = [around.towards(direction) for direction in QUARTERS]
+    assert quarters == [(0, 7), (1, 2), (3, 4), (5, 6)], "on a border, the quarter to the right"
+    assert FULL.towards(Direction.UP) == (8, 9, 10, 11, 16)
+    assert FULL.towards(Direction.DOWN) == (12, 13, 14, 15, 17)
+    assert FULL.towards(Direction.HORIZON) == tuple(range(8))
+    assert around.towards(Direction.UP) == ()
 
 
 def test_the_canvas_may_be_finer_than_the_views():
