@@ -96,7 +96,7 @@ class ViewSampler(io.ComfyNode):
             seed=seed,
         )
         (sampled, of_latents), *_ = made
-        image = canvas_image(model.model, vae, views, sampled.canvas, of_latents)
+        image = canvas_image(model.model, plan, sampled, of_latents)
         return io.NodeOutput({"samples": samples}, image, "\n".join(step.describe() for step in traces))
 
 

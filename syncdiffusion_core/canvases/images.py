@@ -161,6 +161,7 @@ class ImageViews:
     maps: tuple[ImageLook, ...]
     planes: int = 1
     space: Space = Space.RGB
+    by_views: bool = False
 
     def __post_init__(self) -> None:
         if not self.maps:

@@ -98,6 +98,7 @@ class SphereViews:
     view_px: Size
     space: Space = Space.RGB
     distinct: bool = False
+    by_views: bool = True
 
     def __post_init__(self) -> None:
         height, width = self.size_px

@@ -52,6 +52,7 @@ class WindowLayout:
 
     space = Space.LATENT
     distinct = False
+    by_views = False
 
     @property
     def view_px(self) -> tuple[int, int]:

@@ -103,6 +103,11 @@ class ViewSpec(Protocol):
         """Whether the pictures of the views are meant to differ: then guidance towards one scene is refused."""
         ...
 
+    @property
+    def by_views(self) -> bool:
+        """Whether a canvas of latents is decoded view by view: its own cells are no picture that a VAE knows."""
+        ...
+
     def shown(self, canvas: Tensor) -> Tensor:
         """What people are shown of a canvas [N, C, *canvas]: [N, C, H, W]."""
         ...

@@ -131,6 +131,15 @@ class TestSphereViews:
         assert image.isfinite().all()
         assert image.std() > 0
 
+    @pytest.mark.parametrize("space", ["latents", "pictures"])
+    def test_the_picture_is_what_its_views_are_of(self, models, vae, rig, sphere, view_sampler, run_node, space):
+        """Decoded view by view in both spaces: a VAE knows nothing of an equirectangular latent and its poles."""
+        samples, image, _ = view_sampler(models["eps"], sphere(agree_in=space), vae=vae, steps=2)
+        decoded = run_node("VAEDecode", samples={"samples": samples}, vae=vae)[0]
+        wanted = run_node("SyncDiffusionViewsToEquirect", views=decoded, rig=rig()[0], width=256)[0]
+        within = 1e-4 if space == "latents" else 0.2  # in pictures the canvas is of what the model said, see Agreement
+        assert (image - wanted).abs().mean() < within
+
     @pytest.mark.parametrize("strategy", STRATEGIES)
     def test_every_strategy(self, models, sphere, view_sampler, strategy):
         samples, _, _ = view_sampler(models["v"], sphere(), synchronisation=strategy, steps=3)

@@ -415,7 +415,7 @@ class TestRefusals:
 class Cube:
     """The ViewSpec of a cube map, as a pack would state one: not distinct, its canvas no picture."""
 
-    view_px, distinct = (64, 64), False
+    view_px, distinct, by_views = (64, 64), False, False
 
     def __init__(self, core_of, space: str) -> None:
         self._core_of, self.space = core_of, core_of("views.schedule").Space(space)
