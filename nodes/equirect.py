@@ -1,13 +1,16 @@
 """Equirect to Views and Views to Equirect: pictures of the sphere, taken apart and put together."""
 
+from collections.abc import Iterator
+
 import comfy.model_management
 import torch
 from comfy_api.latest import io
 
 from ..syncdiffusion_core.canvases.rigs import Rig
-from ..syncdiffusion_core.canvases.sphere import sphere_views
+from ..syncdiffusion_core.canvases.sphere import looked_at, sphere_views
 from ..syncdiffusion_core.views.fill import fill
 from ..syncdiffusion_core.views.relations import coverage
+from ..syncdiffusion_core.views.tables import ResampledViews
 from .host.inputs import check_widgets, picture
 from .sockets import CATEGORY
 from .sockets import Rig as RigSocket
@@ -44,7 +47,8 @@ class EquirectToViews(io.ComfyNode):
         check_widgets(cls, view_size=view_size)
         pixels = picture("image", image).movedim(-1, 1)
         canvas = check_sphere("image", tuple(pixels.shape[-2:]))
-        seen = [views.project(pixels) for views in each_view(rig, canvas, (view_size, view_size))]
+        size = (view_size, view_size)
+        seen = [ResampledViews(*looked_at(one, canvas, size), canvas).project(pixels) for one in each_camera(rig)]
         return io.NodeOutput(torch.cat(seen).movedim(1, -1).clamp(0, 1).contiguous())
 
 
@@ -90,18 +94,19 @@ class ViewsToEquirect(io.ComfyNode):
                 f"views: a batch of {len(pixels)} pictures for {len(rig)} cameras; give one for each, or a multiple"
             )
         parts, sums, seen = pixels.unflatten(0, (len(rig), -1)), None, torch.zeros(canvas)
-        for part, view in zip(parts, each_view(rig, canvas, tuple(pixels.shape[-2:])), strict=True):
+        for part, camera in zip(parts, each_camera(rig), strict=True):
+            view = sphere_views(camera, canvas, tuple(pixels.shape[-2:]))
             more = view.unproject(part)
             sums, seen = more if sums is None else sums.plus(more), seen + coverage(view)
         whole = fill(sums.mean(), seen > 0)
         return io.NodeOutput(whole.movedim(1, -1).clamp(0, 1).contiguous(), (seen == 0).float()[None])
 
 
-def each_view(rig: Rig, canvas: tuple[int, int], view: tuple[int, int]):
-    """One view after the other: of a large picture the maps of all at once would be larger than the picture."""
+def each_camera(rig: Rig) -> Iterator[Rig]:
+    """One camera after the other: of a large picture the maps of all at once would be larger than the picture."""
     for rotation in rig.rotations:
         comfy.model_management.throw_exception_if_processing_interrupted()
-        yield sphere_views(Rig(rotation[None], rig.fov), canvas, view)
+        yield Rig(rotation[None], rig.fov)
 
 
 def check_sphere(name: str, size: tuple[int, int]) -> tuple[int, int]:

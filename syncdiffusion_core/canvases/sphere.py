@@ -24,18 +24,25 @@ SAMPLES = 8
 def sphere_views(rig: Rig, canvas: Size, view: Size) -> GatheredViews:
     """Views (height, width) of an equirectangular canvas (height, width), a camera each.
 
-    A cell of a view is the mean of the canvas where it looks, interpolated: around the edge, and over the poles. A
-    cell of the canvas is the mean of all views that see it, each interpolated, by weights that fall to the views'
+    A cell of the canvas is the mean of all views that see it, each interpolated, by weights that fall to the views'
     borders; as it gathers, a view counts by the solid angle that it covers and not by its number of cells.
+    """
+    directions = directions_of(canvas).flatten(0, 1)
+    inverses = [_inverse(_place(directions, each, rig.fov, view[1] / view[0]), view) for each in rig.rotations]
+    return GatheredViews(*looked_at(rig, canvas, view), canvas, inverses)
+
+
+def looked_at(rig: Rig, canvas: Size, view: Size) -> tuple[Tensor, Tensor]:
+    """Taps and weights of ``ResampledViews``: what the cameras see.
+
+    A cell of a view is the mean of the canvas where it looks, interpolated: around the edge, and over the poles.
     """
     samples = _samples(rig.fov, canvas, view)
     taps, shares = taps_of(rig.rays(view, samples), canvas)  # [V, 4, h*s, w*s]
     if samples > 1:
         taps, shares = (_within_cells(table, samples) for table in (taps, shares))
         shares = shares / samples**2
-    directions = directions_of(canvas).flatten(0, 1)
-    inverses = [_inverse(_place(directions, each, rig.fov, view[1] / view[0]), view) for each in rig.rotations]
-    return GatheredViews(taps, shares.float(), canvas, inverses)
+    return taps, shares.float()
 
 
 def taps_of(rays: Tensor, canvas: Size) -> tuple[Tensor, Tensor]:
