@@ -14,6 +14,7 @@ from .image_views import ImageViews
 from .merge_attention import MergeWindowAttention
 from .panorama_sampler import PanoramaSampler
 from .perceptual_loader import LoadPerceptualModel
+from .preview_panorama import PreviewPanorama
 from .region_prompts import RegionPrompts
 from .sampler import SyncDiffusionSampler
 from .savings import GuidanceSavings
@@ -46,6 +47,7 @@ NODES: list[type[io.ComfyNode]] = [
     PanoramaDecode,
     EquirectToViews,
     ViewsToEquirect,
+    PreviewPanorama,
     LoadPerceptualModel,
     LatentSpectrum,
     LoadDemoModel,

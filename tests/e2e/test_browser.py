@@ -11,7 +11,9 @@ import os
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
 ROOT = Path(__file__).resolve().parents[2]
 NAMES = sorted(path.stem for path in (ROOT / "workflows").glob("*.json"))
@@ -259,3 +261,80 @@ def test_every_help_page_and_picture_is_served(comfy_server):
         with urlopen(address + page.relative_to(ROOT / "web" / "docs").as_posix(), timeout=30) as answer:
             assert "text/html" not in answer.headers["Content-Type"]
             assert answer.read() == page.read_bytes()
+
+
+SIDES = {"front": (255, 0, 0), "right": (0, 255, 0), "back": (0, 0, 255), "left": (255, 255, 0)}
+UP, DOWN = (255, 255, 255), (0, 0, 0)
+MIDDLE = """() => {
+  const shown = document.querySelector(".syncdiffusion-panorama canvas"), copy = document.createElement("canvas");
+  [copy.width, copy.height] = [shown.width, shown.height];
+  const context = copy.getContext("2d");
+  context.drawImage(shown, 0, 0);
+  return [...context.getImageData(copy.width >> 1, copy.height >> 1, 1, 1).data.slice(0, 3)];
+}"""
+
+
+@pytest.fixture(params=["classic nodes", "Vue nodes"])
+def viewer(request, tab, comfy_server):
+    """The viewer of Preview Panorama, looking at a sphere of six colours."""
+    pixels = np.zeros((256, 512, 3), np.uint8)
+    for quarter, colour in enumerate(SIDES.values()):
+        pixels[:, (np.arange(512) + 64 - 256) // 128 % 4 == quarter] = colour
+    pixels[:43], pixels[-43:] = UP, DOWN
+    Image.fromarray(pixels).save(comfy_server.output.parent / "input" / "sphere.png")
+    vue = request.param == "Vue nodes"
+    tab.page.evaluate("vue => window.app.extensionManager.setting.set('Comfy.VueNodes.Enabled', vue)", vue)
+    tab.page.evaluate(
+        """async () => {
+          await window.app.refreshComboInNodes();
+          const { graph } = window.app, load = LiteGraph.createNode("LoadImage");
+          graph.clear();
+          await new Promise(done => setTimeout(done, 500));  // Vue nodes of the same number would stay
+          graph.add(load);
+          load.pos = [-300, 100];
+          load.widgets.find(w => w.name === "image").value = "sphere.png";
+          const show = LiteGraph.createNode("SyncDiffusionPreviewPanorama");
+          show.pos = [200, 100];
+          graph.add(show);
+          load.connect(0, show, 0);
+          [window.app.canvas.ds.scale, window.app.canvas.ds.offset] = [1, [400, 100]];
+          window.app.canvas.setDirty(true, true);
+        }"""
+    )
+    tab.page.get_by_test_id("queue-button").click()
+    element = tab.page.locator(".syncdiffusion-panorama")
+    element.wait_for()
+    tab.page.wait_for_function(f"colour => ({MIDDLE})().join() === colour", arg=",".join(map(str, SIDES["front"])))
+    yield element
+    tab.page.evaluate("() => window.app.extensionManager.setting.set('Comfy.VueNodes.Enabled', false)")
+    assert not tab.errors
+
+
+def middle(tab) -> tuple[int, ...]:
+    """The colour in the middle of the view."""
+    return tuple(tab.page.evaluate(MIDDLE))
+
+
+def test_a_panorama_is_seen_from_inside(tab, viewer):
+    """Four directions and both poles by the arrow keys, 15 degrees each; the mouse turns it, and not the graph."""
+    viewer.focus()
+    seen = []
+    for _ in SIDES:
+        seen.append(middle(tab))
+        [tab.page.keyboard.press("ArrowRight") for _ in range(6)]
+    assert seen == list(SIDES.values())
+    for key, times, colour in (("ArrowUp", 7, UP), ("ArrowDown", 14, DOWN), ("ArrowUp", 6, SIDES["front"])):
+        [tab.page.keyboard.press(key) for _ in range(times)]
+        assert middle(tab) == colour
+    before = tab.page.evaluate("() => [...window.app.canvas.ds.offset, window.app.canvas.ds.scale]")
+    box = viewer.bounding_box()
+    x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
+    tab.page.mouse.move(x, y)
+    tab.page.mouse.down()
+    tab.page.mouse.move(x - box["height"] * 90 / 80, y, steps=8)
+    tab.page.mouse.up()
+    assert middle(tab) == SIDES["right"]
+    tab.page.mouse.move(x, y)
+    tab.page.mouse.wheel(0, -400)
+    assert middle(tab) == SIDES["right"]
+    assert tab.page.evaluate("() => [...window.app.canvas.ds.offset, window.app.canvas.ds.scale]") == before

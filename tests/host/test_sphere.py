@@ -6,6 +6,7 @@ import pytest
 import torch
 
 RIG = {"rig": "ring and poles", "count": 6, "fov": 100.0}
+NODE = "SyncDiffusionPreviewPanorama"
 STRATEGIES = ("view_noise", "synctweedies", "multidiffusion", "canonical_noise", "canonical_clean")
 
 
@@ -170,3 +171,35 @@ class TestSphereViews:
     def test_sizes_that_the_model_cannot_have(self, models, sphere, view_sampler):
         with pytest.raises(ValueError, match="height must be a multiple of 8 px for this model, got 132"):
             view_sampler(models["eps"], sphere(width=264))
+
+
+class TestPreview:
+    """What the viewer is given, and what is said of sides and poles; the browser's tests look through it."""
+
+    @pytest.fixture
+    def preview(self, run_graph):
+        def show(image, **widgets):
+            inputs = {"image": ["image", 0], "shape": "360 x 180 degrees", **widgets}
+            run = run_graph({"shown": {"class_type": NODE, "inputs": inputs}}, image=image)
+            return run.ui["shown"]["syncdiffusion_panorama"]
+
+        return show
+
+    def test_pictures_are_temporary_and_of_a_shape(self, preview, core_of):
+        image = smooth(core_of("canvases.sphere"), 64, 2)
+        shown = preview(image)
+        assert [each["type"] for each in shown] == ["temp", "temp"]
+        assert {each["shape"] for each in shown} == {"sphere"}
+        assert preview(image[:, 10:40], shape="loop")[0]["shape"] == "cylinder"
+
+    def test_sides_and_poles_are_told(self, preview, core_of, host):
+        image = smooth(core_of("canvases.sphere"), 128)
+        preview(image)
+        assert "zenith 0.0" in said(host)
+        host.server.events.clear()
+        preview(torch.rand(1, 64, 128, 3, generator=torch.manual_seed(1)))
+        assert "zenith 0.2" in said(host)
+
+    def test_what_is_no_sphere_is_refused(self, run_node):
+        with pytest.raises(ValueError, match="image: .* twice as wide as high, got 100 x 64"):
+            run_node(NODE, image=torch.rand(1, 64, 100, 3))

@@ -27,6 +27,7 @@ IDS = [
     "SyncDiffusionMergeAttention",
     "SyncDiffusionPanoramaDecode",
     "SyncDiffusionPanoramaSampler",
+    "SyncDiffusionPreviewPanorama",
     "SyncDiffusionRegionPrompts",
     "SyncDiffusionSampler",
     "SyncDiffusionSavings",
