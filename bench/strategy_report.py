@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import pandas as pd
 import torch
+import torch.nn.functional as F
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
@@ -47,14 +48,14 @@ def write_report(
     """table.md, figures.csv and sheet.png. cells: by (kind, strategy), of bytes, as are the single images."""
     judge, features, rows = DemoCaptionScore(), DemoFeatures(), []
     reference = features.embed(singles.flatten(0, 1) / 255)
-    mean, deviation = reference.mean(dim=0), reference.std(dim=0)
+    mean, deviation, detail = reference.mean(dim=0), reference.std(dim=0), fine_detail(singles).mean()
 
     def embedded(pictures: Tensor) -> Tensor:
         return (features.embed(pictures.flatten(0, 1) / 255) - mean) / deviation
 
     for (kind, name), cell in cells.items():
         scores = fits(cell.shown, prompts, judge)
-        for column in _columns(cell, scores, embedded(cell.shown), embedded(singles)):
+        for column in _columns(cell, scores, embedded(cell.shown), embedded(singles), detail):
             rows.append({"kind": kind, "strategy": name, "figure": column.title, **_interval(column, len(prompts))})
     frame = pd.DataFrame(rows)
     frame.to_csv(out / "figures.csv", index=False, float_format="%.6g")
@@ -88,8 +89,16 @@ def concealment(scores: Tensor) -> Tensor:
     return ((by_view + by_prompt) / 2).mean(dim=1)
 
 
-def _columns(cell: Cell, scores: Tensor, features: Tensor, reference: Tensor) -> list[Column]:
-    a, c = alignment(scores), concealment(scores)
+def fine_detail(pictures: Tensor) -> Tensor:
+    """Root mean square of what a blur of 3 x 3 pixels takes away, of pictures [N, V, 3, H, W] of bytes: [N]."""
+    flat = pictures.flatten(0, 1) / 255
+    left = flat - F.avg_pool2d(flat, 3, 1, 1, count_include_pad=False)
+    return left.square().flatten(1).mean(dim=1).sqrt().unflatten(0, (len(pictures), -1)).mean(dim=1)
+
+
+def _columns(cell: Cell, scores: Tensor, features: Tensor, reference: Tensor, detail: Tensor) -> list[Column]:
+    """detail: of single images."""
+    a, c, fine = alignment(scores), concealment(scores), fine_detail(cell.shown) / detail
     apart = (cell.seen.float() - cell.shown.float()).square().flatten(1).mean(dim=1).sqrt() / 255
     kernel, views = KernelDistance(features, reference), cell.shown.shape[1]
 
@@ -101,6 +110,7 @@ def _columns(cell: Cell, scores: Tensor, features: Tensor, reference: Tensor) ->
         Column("C", 3, lambda draws: c[draws].mean(dim=-1)),
         Column("KID x 1000", 0, kid),
         Column("FID", 1, frechet_distance(features, reference)),
+        Column("fine detail", 2, lambda draws: fine[draws].mean(dim=-1)),
         Column("views off the canvas", 4, lambda draws: apart[draws].mean(dim=-1)),
     ]
 
@@ -122,8 +132,9 @@ def _table(frame: pd.DataFrame, count: int) -> str:
     note = (
         f"{count} seeds in each row, the same for all; 95 % bootstrap intervals over seeds. A: the worst fit of a view "
         "to its prompt; C: how surely views are told apart (.5 is chance); KID and FID: the canvas's views against "
-        "single images of the same prompts, in the judge's features; views off the canvas: root mean square distance "
-        "of the last predictions to what the canvas shows. python -m bench.strategies\n"
+        "single images of the same prompts, in the judge's features, which hardly see noise or blur; fine detail: over "
+        "that of single images, more for noise, less for blur; views off the canvas: root mean square distance of the "
+        "last predictions to what the canvas shows. python -m bench.strategies\n"
     )
     return markdown(["projection", "strategy", *titles], lines) + "\n" + note
 

@@ -5,7 +5,7 @@ import torch
 from bench_toys import Constant
 
 from bench import strategies
-from bench.strategy_report import Cell, alignment, concealment, write_report
+from bench.strategy_report import Cell, alignment, concealment, fine_detail, write_report
 from syncdiffusion_core.strategies import Synchronisation
 
 
@@ -14,6 +14,14 @@ def test_alignment_is_the_worst_view_and_concealment_tells_views_apart():
     scores = torch.stack([sure, unsure])
     assert alignment(scores).tolist() == pytest.approx([0.6, 0.5])
     assert concealment(scores).tolist() == pytest.approx([1.0, 0.5])
+
+
+def test_fine_detail_grows_with_noise_and_falls_with_blur():
+    noise = torch.randint(256, (2, 2, 3, 32, 32), generator=torch.manual_seed(0), dtype=torch.uint8)
+    ramp = torch.arange(32, dtype=torch.uint8).expand(2, 2, 3, 32, 32)
+    assert fine_detail(torch.full_like(noise, 9)).tolist() == [0, 0]
+    assert (fine_detail(noise) > 50 * fine_detail(ramp)).all()
+    assert fine_detail(noise)[0] == pytest.approx((8 / 9 / 12) ** 0.5, rel=0.1)
 
 
 def test_both_prompts_of_a_seed_differ_in_place_and_time():
@@ -59,4 +67,4 @@ def test_the_report_has_a_row_for_each_cell(tmp_path):
     lines = (tmp_path / "table.md").read_text(encoding="utf-8").splitlines()
     assert [line.split(" | ")[1] for line in lines[2:4]] == ["synctweedies", "view_noise"]
     assert (tmp_path / "sheet.png").stat().st_size > 0
-    assert len((tmp_path / "figures.csv").read_text(encoding="utf-8").splitlines()) == 1 + 2 * 5
+    assert len((tmp_path / "figures.csv").read_text(encoding="utf-8").splitlines()) == 1 + 2 * 6
