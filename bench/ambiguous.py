@@ -139,7 +139,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     )
     lines = frame.map(lambda value: f"{value:.2f}" if isinstance(value, float) else str(value)).values.tolist()
     (options.out / "table.md").write_text(markdown(list(frame.columns), lines) + "\n" + note, encoding="utf-8")
-    sheet(pictures, frame).save(options.out / "sheet.png")
+    sheet(pictures, frame).save(options.out / "sheet.jpg", quality=88)
 
 
 if __name__ == "__main__":

@@ -45,7 +45,7 @@ class Column(NamedTuple):
 def write_report(
     out: Path, cells: Mapping[tuple[str, str], Cell], singles: Tensor, prompts: Sequence[tuple[str, str]]
 ) -> None:
-    """table.md, figures.csv and sheet.png. cells: by (kind, strategy), of bytes, as are the single images."""
+    """table.md, figures.csv and sheet.jpg. cells: by (kind, strategy), of bytes, as are the single images."""
     judge, features, rows = DemoCaptionScore(), DemoFeatures(), []
     reference = features.embed(singles.flatten(0, 1) / 255)
     mean, deviation, detail = reference.mean(dim=0), reference.std(dim=0), fine_detail(singles).mean()
@@ -60,7 +60,7 @@ def write_report(
     frame = pd.DataFrame(rows)
     frame.to_csv(out / "figures.csv", index=False, float_format="%.6g")
     (out / "table.md").write_text(_table(frame, len(prompts)), encoding="utf-8")
-    _sheet(cells, prompts).save(out / "sheet.png")
+    _sheet(cells, prompts).save(out / "sheet.jpg", quality=88)
 
 
 def fits(pictures: Tensor, prompts: Sequence[tuple[str, str]], judge: DemoCaptionScore) -> Tensor:

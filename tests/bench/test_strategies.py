@@ -66,5 +66,5 @@ def test_the_report_has_a_row_for_each_cell(tmp_path):
     write_report(tmp_path, cells, pictures(), [strategies.prompts(seed) for seed in range(40)])
     lines = (tmp_path / "table.md").read_text(encoding="utf-8").splitlines()
     assert [line.split(" | ")[1] for line in lines[2:4]] == ["synctweedies", "view_noise"]
-    assert (tmp_path / "sheet.png").stat().st_size > 0
+    assert (tmp_path / "sheet.jpg").stat().st_size > 0
     assert len((tmp_path / "figures.csv").read_text(encoding="utf-8").splitlines()) == 1 + 2 * 6
