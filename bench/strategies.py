@@ -2,6 +2,7 @@
 
     python -m bench.strategies                 # 64 seeds a cell: pictures, figures, table, contact sheet
     python -m bench.strategies --seeds 8 --out /tmp/strategies
+    python -m bench.strategies --clip clip-vit-base-patch16/    # CLIP-A and CLIP-C of the same pictures
 
 Ambiguous images of two prompts, 20 DDIM steps, CFG 10, in latents of 16 x 16 cells. One-to-one: upright and upside
 down. One-to-n: upright, and the inner circle turned by 45 degrees. n-to-one: upright and upside down of a canvas of ten
@@ -26,6 +27,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
+from bench.networks import ClipFeatures
 from bench.strategy_report import Cell, write_report
 from demo.palettes import BIOMES, TIMES
 from demo.pipeline import DemoModel, load_demo
@@ -153,7 +155,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, default=RESULTS)
     parser.add_argument("--seeds", type=int, default=SEEDS)
+    parser.add_argument("--clip", type=Path, help="folder of a CLIP model of transformers: gives A and C instead")
     options = parser.parse_args(arguments)
+    clip = None if options.clip is None else ClipFeatures(options.clip)
     seeds, experiment, cells = range(options.seeds), Experiment(load_demo()), {}
     pictures = options.out / "pictures"
     with tqdm(total=options.seeds * (1 + len(list(asks()))), unit="seed") as bar:
@@ -162,7 +166,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             file = pictures / f"{ask.kind} {ask.name}.npy".replace(" ", "_")
             both = made(file, partial(experiment.cell, ask), seeds, bar)
             cells[ask.kind, ask.name] = Cell(*(torch.from_numpy(both[:, k]) for k in (0, 1)))
-    write_report(options.out, cells, torch.from_numpy(singles), [prompts(seed) for seed in seeds])
+    write_report(options.out, cells, torch.from_numpy(singles), [prompts(seed) for seed in seeds], clip)
 
 
 if __name__ == "__main__":

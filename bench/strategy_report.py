@@ -12,12 +12,14 @@ import torch.nn.functional as F
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
-from bench.networks import DemoCaptionScore, DemoFeatures
+from bench.networks import CaptionScorer, DemoCaptionScore, DemoFeatures
 from bench.tables import markdown
 from syncdiffusion_core.metrics.frechet import frechet_distance
 from syncdiffusion_core.metrics.kernel import KernelDistance
 
 DRAWS = 1000
+CLIP_SHARPNESS = 100.0
+"""What CLIP's networks were trained to multiply their cosines by."""
 SHOWN, PICTURE_PX, NAMES_PX = 6, 96, 190
 
 
@@ -43,10 +45,18 @@ class Column(NamedTuple):
 
 
 def write_report(
-    out: Path, cells: Mapping[tuple[str, str], Cell], singles: Tensor, prompts: Sequence[tuple[str, str]]
+    out: Path,
+    cells: Mapping[tuple[str, str], Cell],
+    singles: Tensor,
+    prompts: Sequence[tuple[str, str]],
+    clip: CaptionScorer | None = None,
 ) -> None:
-    """table.md, figures.csv and sheet.jpg. cells: by (kind, strategy), of bytes, as are the single images."""
-    judge, features, rows = DemoCaptionScore(), DemoFeatures(), []
+    """table.md, figures.csv and sheet.jpg. cells: by (kind, strategy), of bytes, as are the single images.
+
+    clip: gives A and C instead of the demo's judge.
+    """
+    judge, features, rows = clip or DemoCaptionScore(), DemoFeatures(), []
+    sharpness = None if clip is None else CLIP_SHARPNESS
     reference = features.embed(singles.flatten(0, 1) / 255)
     mean, deviation, detail = reference.mean(dim=0), reference.std(dim=0), fine_detail(singles).mean()
 
@@ -55,7 +65,7 @@ def write_report(
 
     for (kind, name), cell in cells.items():
         scores = fits(cell.shown, prompts, judge)
-        for column in _columns(cell, scores, embedded(cell.shown), embedded(singles), detail):
+        for column in _columns(cell, (scores, sharpness), embedded(cell.shown), embedded(singles), detail):
             rows.append({"kind": kind, "strategy": name, "figure": column.title, **_interval(column, len(prompts))})
     frame = pd.DataFrame(rows)
     frame.to_csv(out / "figures.csv", index=False, float_format="%.6g")
@@ -63,8 +73,8 @@ def write_report(
     _sheet(cells, prompts).save(out / "sheet.jpg", quality=88)
 
 
-def fits(pictures: Tensor, prompts: Sequence[tuple[str, str]], judge: DemoCaptionScore) -> Tensor:
-    """The judge's probability that view i of a seed shows what prompt j names: [N, V, V] in [0, 1]."""
+def fits(pictures: Tensor, prompts: Sequence[tuple[str, str]], judge: CaptionScorer) -> Tensor:
+    """How well view i of a seed fits prompt j, the demo judge's probability or CLIP's cosine: [N, V, V] in [0, 1]."""
     count = pictures.shape[1]
     scores = [
         judge.score(pictures[:, view] / 255, [texts[other] for texts in prompts]) / 100
@@ -79,13 +89,15 @@ def alignment(scores: Tensor) -> Tensor:
     return scores.diagonal(dim1=1, dim2=2).amin(dim=1)
 
 
-def concealment(scores: Tensor) -> Tensor:
+def concealment(scores: Tensor, sharpness: float | None = None) -> Tensor:
     """C: how surely a view is told from its prompt, and a prompt from its view: [N] in [0, 1], .5 for chance of two.
 
-    Visual anagrams take a softmax of CLIP scores; a judge's probabilities need none.
+    sharpness: of the softmax that visual anagrams take of CLIP's cosines; a judge's probabilities need none.
     """
-    own = scores.diagonal(dim1=1, dim2=2)
-    by_view, by_prompt = own / scores.sum(dim=2), own / scores.sum(dim=1)
+    most = scores.amax(dim=(1, 2), keepdim=True)
+    likely = scores if sharpness is None else (sharpness * (scores - most)).exp()
+    own = likely.diagonal(dim1=1, dim2=2)
+    by_view, by_prompt = own / likely.sum(dim=2), own / likely.sum(dim=1)
     return ((by_view + by_prompt) / 2).mean(dim=1)
 
 
@@ -96,9 +108,11 @@ def fine_detail(pictures: Tensor) -> Tensor:
     return left.square().flatten(1).mean(dim=1).sqrt().unflatten(0, (len(pictures), -1)).mean(dim=1)
 
 
-def _columns(cell: Cell, scores: Tensor, features: Tensor, reference: Tensor, detail: Tensor) -> list[Column]:
-    """detail: of single images."""
-    a, c, fine = alignment(scores), concealment(scores), fine_detail(cell.shown) / detail
+def _columns(
+    cell: Cell, judged: tuple[Tensor, float | None], features: Tensor, reference: Tensor, detail: Tensor
+) -> list[Column]:
+    """judged: ``fits`` and how sharply they are told apart. detail: of single images."""
+    a, c, fine = alignment(judged[0]), concealment(*judged), fine_detail(cell.shown) / detail
     apart = (cell.seen.float() - cell.shown.float()).square().flatten(1).mean(dim=1).sqrt() / 255
     kernel, views = KernelDistance(features, reference), cell.shown.shape[1]
 

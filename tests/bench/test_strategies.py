@@ -16,6 +16,14 @@ def test_alignment_is_the_worst_view_and_concealment_tells_views_apart():
     assert concealment(scores).tolist() == pytest.approx([1.0, 0.5])
 
 
+def test_cosines_are_told_apart_by_a_softmax():
+    cosines = torch.tensor([[[0.30, 0.25], [0.20, 0.26]]])
+    by_view, by_prompt = cosines.mul(100).softmax(dim=2), cosines.mul(100).softmax(dim=1)
+    both = (by_view + by_prompt).diagonal(dim1=1, dim2=2) / 2
+    assert concealment(cosines, 100.0).tolist() == pytest.approx(both.mean(dim=1).tolist())
+    assert 0.49 < concealment(cosines) < 0.6
+
+
 def test_fine_detail_grows_with_noise_and_falls_with_blur():
     noise = torch.randint(256, (2, 2, 3, 32, 32), generator=torch.manual_seed(0), dtype=torch.uint8)
     ramp = torch.arange(32, dtype=torch.uint8).expand(2, 2, 3, 32, 32)
