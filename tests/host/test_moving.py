@@ -40,9 +40,11 @@ class Moved:
         guidance = type("Guidance", (), {"guides": lambda self, step: step == MOVED_STEP and move})()
         type(guidance).__call__ = lambda self, moment: SimpleNamespace(x=moment.x + MOVE, x0=None)
         names = [comfy.samplers.ksampler(name).sampler_function.__name__]
-        windowed = sys.modules[host_sampler.__name__.replace(".sampler", ".windowed")]
+        windowed, openings = (
+            sys.modules[host_sampler.__name__.replace(".sampler", f".{name}")] for name in ("windowed", "openings")
+        )
         windows = Still(WindowLayout(64, 64, 64, 64).tiled((8, 8), CellGrid(8)))
-        self.openings = host_sampler.Openings(sigmas, names)
+        self.openings = openings.Openings(sigmas, names)
         self.mover = windowed.Mover(guidance, None, None, windows, self.openings)
 
     def __call__(self, x, sigma, **kwargs):
