@@ -15,7 +15,7 @@ from .controlnet import ControlNet, patches
 from .dataset import Windows, labels_of
 from .export import WEIGHTS, half, save_atomically
 from .horizon import drawn, hint_of
-from .loop import CACHE, Plan, Trainer
+from .loop import CACHE, Plan, Trainer, in_half
 from .pipeline import DemoModel, load_demo
 from .schedule import STEPS
 from .train_unet import noised
@@ -34,7 +34,7 @@ def _encoded(model: DemoModel, path: Path, windows: Windows, count: int) -> dict
     if path.exists():
         return torch.load(path, weights_only=True)
     parts = []
-    with torch.autocast("cpu", torch.bfloat16):
+    with in_half():
         for _ in range(count // 100):
             images, skylines, index = windows.sample_skylines(100)
             latents = model.encode_image((images + 1) / 2).float().half()
@@ -79,7 +79,7 @@ def _timesteps(count: int) -> torch.Tensor:
 
 
 def _v_loss(control: ControlNet, unet: nn.Module, x_t, t, context, cells, v) -> torch.Tensor:
-    with torch.autocast("cpu", torch.bfloat16):
+    with in_half():
         predicted = unet(x_t, t, context, control.residuals(x_t, control.features(cells), t, context))
     return F.mse_loss(predicted.float(), v)
 

@@ -21,7 +21,7 @@ from .captions import captions_of
 from .dataset import Windows, labels_of
 from .export import WEIGHTS, half, save_atomically
 from .light_decoder import FILE, LightDecoder
-from .loop import CACHE, Plan, Trainer
+from .loop import CACHE, Plan, Trainer, in_half
 from .pipeline import DemoModel, load_demo
 from .schedule import sigmas
 from .train_vae import pyramid_loss
@@ -74,7 +74,7 @@ def gradient(image: torch.Tensor, x0: torch.Tensor, distance: SceneNet, anchor, 
 def lesson(model: DemoModel, distance: SceneNet, x0: torch.Tensor) -> dict[str, torch.Tensor]:
     """What the VAE's decoder says of a group: pictures in [-1, 1], unclamped, and gradients."""
     leaf = x0.clone().requires_grad_(True)
-    with torch.autocast("cpu", torch.bfloat16):
+    with in_half():
         pictures = model.vae.decode(leaf / SCALE_FACTOR)
     pictures = pictures.float()
     image = ((pictures + 1) / 2).clamp(0, 1)
@@ -123,7 +123,7 @@ class Lessons:
         after = rows - rows % GROUP + (rows + 1) % GROUP
         picked = {name: values[rows].float() for name, values in self.made.items()}
         x0 = picked["latents"].requires_grad_(with_gradient)
-        with torch.autocast("cpu", torch.bfloat16):
+        with in_half():
             pictures = decoder(x0)
             image = ((pictures + 1) / 2).clamp(0, 1)
             features = self.distance.features(image)
@@ -133,7 +133,7 @@ class Lessons:
         loss = pyramid_loss(pictures.float(), picked["pictures"]) + alike
         if not with_gradient:
             return loss
-        with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+        with torch.no_grad(), in_half():
             anchor = self.distance.features(decoder.decode(self.made["latents"][after]))
         pull = self.distance.distance(features, anchor).sum()
         (g,) = torch.autograd.grad(pull, x0, create_graph=True)

@@ -19,7 +19,7 @@ from syncdiffusion_core.perceptual.scene_net import SceneNet
 from .captions import captions_of
 from .dataset import HELD_OUT_SEED, Windows, labels_of
 from .export import WEIGHTS, half, save_atomically
-from .loop import CACHE, Plan, Trainer, save_pictures
+from .loop import CACHE, Plan, Trainer, in_half, save_pictures
 from .pipeline import DemoModel, load_demo
 from .schedule import sigmas
 
@@ -49,7 +49,7 @@ def _bytes(image: torch.Tensor) -> torch.Tensor:
 def reconstructions(model: DemoModel, windows: Windows, count: int) -> Labelled:
     """Windows through the autoencoder and back."""
     images, indices = [], []
-    with torch.autocast("cpu", torch.bfloat16):
+    with in_half():
         for _ in range(count // 50):
             image, index = windows.sample(50)
             images.append(_bytes(model.decode(model.encode_image((image + 1) / 2).float())))
@@ -61,7 +61,7 @@ def reconstructions(model: DemoModel, windows: Windows, count: int) -> Labelled:
 def predictions(model: DemoModel, windows: Windows, count: int, rng: np.random.Generator) -> Labelled:
     """Decoded one-step x0 at t in 400 .. 990, prompted without the time of day; CFG 1 and 5 take turns."""
     images, indices, table = [], [], sigmas()
-    with torch.autocast("cpu", torch.bfloat16):
+    with in_half():
         for turn in range(count // 50):
             image, index = windows.sample(50)
             x0 = model.encode_image((image + 1) / 2).float()
@@ -84,7 +84,7 @@ def augmented(image: torch.Tensor, colour: float, noise: float) -> torch.Tensor:
 
 
 def _naming_loss(net: SceneNet, image: torch.Tensor, time: torch.Tensor, biome: torch.Tensor) -> torch.Tensor:
-    with torch.autocast("cpu", torch.bfloat16):
+    with in_half():
         time_logits, biome_logits = net.logits(image)
     return F.cross_entropy(time_logits.float(), time, label_smoothing=0.06) + 0.5 * F.cross_entropy(
         biome_logits.float(), biome, label_smoothing=0.06

@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from .dataset import HELD_OUT_SEED, Windows
 from .export import half, save_atomically
 from .horizon import hint_of
-from .loop import CACHE, Plan, Trainer
+from .loop import CACHE, Plan, Trainer, in_half
 from .pipeline import DemoModel, load_demo
 from .skyline import FILE, SkylineNet, detect, sky_rows
 from .train_perceptual import augmented
@@ -55,7 +55,7 @@ def error_px(net: SkylineNet, data: Outlined) -> float:
 
 def _loss(net: SkylineNet, image: torch.Tensor, skyline: torch.Tensor) -> torch.Tensor:
     land = hint_of(skyline, image.shape[-2])[:, 0]
-    with torch.autocast("cpu", torch.bfloat16):
+    with in_half():
         logits = net(image)
     logits = logits.float()
     return F.binary_cross_entropy_with_logits(logits, land) + 0.02 * (sky_rows(logits) - skyline).abs().mean()

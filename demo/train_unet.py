@@ -13,7 +13,7 @@ from torch import nn
 from .captions import captions_of
 from .dataset import Windows, labels_of
 from .export import export_demo_model
-from .loop import CACHE, Plan, Trainer, save_pictures
+from .loop import CACHE, Plan, Trainer, in_half, save_pictures
 from .pipeline import DemoModel
 from .schedule import STEPS, alphas_cumprod, ddim_sigmas
 from .text_encoder import TextEncoder
@@ -56,7 +56,7 @@ def cache_latents(per_strip: int = 2, directory: Path = CACHE) -> None:
     torch.save({"vae": vae.state_dict(), "factors": factors}, directory / "vae_scaled.pt")
     vae = vae.to(memory_format=torch.channels_last)
     latents, indices = [], []
-    with torch.autocast("cpu", torch.bfloat16):
+    with in_half():
         for _ in range(per_strip * len(windows.strips) // 100):
             images, index = windows.sample(100)
             latents.append((vae.encode(images).float() * SCALE_FACTOR).half())
@@ -89,7 +89,7 @@ def noised(x0: torch.Tensor, t: torch.Tensor, eps: torch.Tensor) -> torch.Tensor
 
 
 def _v_loss(model: nn.ModuleDict, x_t, t, ids, v) -> torch.Tensor:
-    with torch.autocast("cpu", torch.bfloat16):
+    with in_half():
         predicted = model["unet"](x_t, t, model["text"](ids))
     return F.mse_loss(predicted.float(), v)
 

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 
 from .dataset import Windows
-from .loop import CACHE, Plan, Trainer, compiled, load_average, save_pictures
+from .loop import CACHE, Plan, Trainer, compiled, in_half, load_average, save_pictures
 from .vae import AutoencoderKL
 from .vae_start import start_linear
 
@@ -35,7 +35,7 @@ def pyramid_loss(image: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
 
 
 def _vae_loss(vae: AutoencoderKL, image: torch.Tensor) -> torch.Tensor:
-    with torch.autocast("cpu", torch.bfloat16):
+    with in_half():
         mean, logvar = vae.moments(image)
         z = mean + torch.randn_like(mean) * (0.5 * logvar).exp()
         decoded = vae.decode(z)
@@ -57,7 +57,7 @@ def train_vae(minutes: float = 12.0, directory: Path = CACHE) -> None:
         return loss_of_batch(vae, blended(windows.sample(batch, size)[0]))
 
     def look() -> None:
-        with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+        with torch.no_grad(), in_half():
             decoded = trainer.ema.decode(trainer.ema.encode(held_out))
         print(f"vae held-out L1 {(decoded.float() - held_out).abs().mean():.4f}", flush=True)
         save_pictures(directory / "vae.png", [held_out, decoded])
