@@ -9,7 +9,6 @@ from comfy_api.latest import io
 from ..syncdiffusion_core.canvases.rigs import Rig
 from ..syncdiffusion_core.canvases.sphere import looked_at, sphere_views
 from ..syncdiffusion_core.views.fill import fill
-from ..syncdiffusion_core.views.relations import coverage
 from ..syncdiffusion_core.views.tables import ResampledViews
 from .host.inputs import check_widgets, picture
 from .sockets import CATEGORY
@@ -93,13 +92,13 @@ class ViewsToEquirect(io.ComfyNode):
             raise ValueError(
                 f"views: a batch of {len(pixels)} pictures for {len(rig)} cameras; give one for each, or a multiple"
             )
-        parts, sums, seen = pixels.unflatten(0, (len(rig), -1)), None, torch.zeros(canvas)
+        parts, sums = pixels.unflatten(0, (len(rig), -1)), None
         for part, camera in zip(parts, each_camera(rig), strict=True):
-            view = sphere_views(camera, canvas, tuple(pixels.shape[-2:]))
-            more = view.unproject(part)
-            sums, seen = more if sums is None else sums.plus(more), seen + coverage(view)
-        whole = fill(sums.mean(), seen > 0)
-        return io.NodeOutput(whole.movedim(1, -1).clamp(0, 1).contiguous(), (seen == 0).float()[None])
+            more = sphere_views(camera, canvas, tuple(pixels.shape[-2:])).unproject(part)
+            sums = more if sums is None else sums.plus(more)
+        seen = sums.weight[0, 0] > 0
+        whole = fill(sums.mean(), seen)
+        return io.NodeOutput(whole.movedim(1, -1).clamp(0, 1).contiguous(), (~seen).float()[None])
 
 
 def each_camera(rig: Rig) -> Iterator[Rig]:

@@ -129,6 +129,12 @@ class PictureAgreement:
         return self.pixels.subset([views.names[number] for number in numbers])
 
 
+def keeps_colours(views: ViewSet) -> bool:
+    """Whether what a codec loses can be given back in latents: that of a negated picture is not its latent negated."""
+    sign = getattr(views, "sign", None)
+    return sign is None or bool((sign > 0).all())
+
+
 def filled(views: ViewSet, canvas: Tensor) -> Tensor:
     """The canvas with what none of these views sees filled in from the nearest cells that one does."""
     return fill(canvas, coverage(views) > 0)

@@ -91,9 +91,11 @@ class Viewer {
     const { gl, canvas } = this;
     if (!gl || !this.size) return;
     const scale = window.devicePixelRatio || 1;
-    canvas.width = Math.max(1, Math.round(this.element.clientWidth * scale));
-    canvas.height = Math.max(1, Math.round(this.element.clientHeight * scale));
-    gl.viewport(0, 0, canvas.width, canvas.height);
+    const sides = [this.element.clientWidth, this.element.clientHeight].map((side) => Math.max(1, Math.round(side * scale)));
+    if (sides[0] !== canvas.width || sides[1] !== canvas.height) {
+      [canvas.width, canvas.height] = sides; // makes the buffer anew, even of the same size
+      gl.viewport(0, 0, ...sides);
+    }
     const up = Math.tan((this.fov * Math.PI) / 360);
     const [width, height] = this.size;
     gl.uniform2f(this.at.look, (this.yaw * Math.PI) / 180, (this.pitch * Math.PI) / 180);

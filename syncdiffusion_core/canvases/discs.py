@@ -9,6 +9,8 @@ import math
 import torch
 from torch import Tensor
 
+from .bilinear import between
+
 EXACT = 1e-6
 """Cells by which a turned centre may miss another one and is still that: quarter turns move cells and mix none."""
 
@@ -26,17 +28,14 @@ def turned_disc(size: tuple[int, int], angle_rad: float, diameter: float) -> tup
     cos, sin = math.cos(angle_rad), math.sin(angle_rad)
     y = torch.where(inside, dy * cos - dx * sin, dy.expand(size)) + (height - 1) / 2
     x = torch.where(inside, dx * cos + dy * sin, dx.expand(size)) + (width - 1) / 2
-    rows, columns = _between(y, height), _between(x, width)
+    rows, columns = _within(y, height), _within(x, width)
     taps = torch.stack([row * width + column for row, _ in rows for column, _ in columns])
     weights = torch.stack([down * right for _, down in rows for _, right in columns])
     return torch.where(weights > 0, taps, -1), weights.float()
 
 
-def _between(position: Tensor, length: int) -> list[tuple[Tensor, Tensor]]:
-    """The cells before and after positions along an axis, and their shares."""
+def _within(position: Tensor, length: int) -> list[tuple[Tensor, Tensor]]:
+    """``between`` cells of an axis, and on them where a place misses one by next to nothing."""
     nearest = position.round()
     position = torch.where((position - nearest).abs() < EXACT, nearest, position).clamp(0, length - 1)
-    before = position.floor()
-    share = position - before
-    first = before.long()
-    return [(first, 1 - share), ((first + 1).clamp(max=length - 1), share)]
+    return [(cell.clamp(max=length - 1), share) for cell, share in between(position)]

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from ..views.gathered import GatheredViews, Inverse
 from ..views.schedule import CellGrid, Resolved, Space, Still
+from .bilinear import around
 from .rigs import Rig
 
 Size = tuple[int, int]
@@ -51,14 +52,9 @@ def taps_of(rays: Tensor, canvas: Size) -> tuple[Tensor, Tensor]:
     x, y, z = rays.unbind(-1)
     u = (torch.atan2(x, -z) / math.tau + 0.5) * width - 0.5
     v = (0.5 - torch.asin(y.clamp(-1, 1)) / math.pi) * height - 0.5
-    left, top = u.floor(), v.floor()
-    right, below = u - left, v - top
-    taps, shares = [], []
-    for down, row_share in ((0, 1 - below), (1, below)):
-        for over, column_share in ((0, 1 - right), (1, right)):
-            taps.append(_cell(top.long() + down, left.long() + over, canvas))
-            shares.append(row_share * column_share)
-    return torch.stack(taps, dim=1), torch.stack(shares, dim=1)
+    corners = around(v, u)
+    taps = torch.stack([_cell(row, column, canvas) for row, column, _ in corners], dim=1)
+    return taps, torch.stack([share for *_, share in corners], dim=1)
 
 
 def directions_of(canvas: Size) -> Tensor:
@@ -168,12 +164,7 @@ def _inverse(place: Tensor, view: Size) -> Inverse:
     (cells,) = (place.abs().amax(dim=-1) <= 1).nonzero(as_tuple=True)
     place = place[cells]
     weight = (1 - place.abs()).prod(dim=-1).clamp(min=LEAST_WEIGHT)
-    at = (place + 1) / 2 * torch.tensor([height, width]) - 0.5
-    first = at.floor()
-    part, taps, shares = at - first, [], []
-    for down, row_share in ((0, 1 - part[:, 0]), (1, part[:, 0])):
-        for over, column_share in ((0, 1 - part[:, 1]), (1, part[:, 1])):
-            row = (first[:, 0].long() + down).clamp(0, height - 1)
-            taps.append(row * width + (first[:, 1].long() + over).clamp(0, width - 1))
-            shares.append(row_share * column_share)
-    return Inverse(cells, torch.stack(taps), torch.stack(shares).float(), weight.float())
+    corners = around(*((place + 1) / 2 * torch.tensor([height, width]) - 0.5).unbind(-1))
+    taps = [row.clamp(0, height - 1) * width + column.clamp(0, width - 1) for row, column, _ in corners]
+    shares = torch.stack([share for *_, share in corners])
+    return Inverse(cells, torch.stack(taps), shares.float(), weight.float())

@@ -4,32 +4,33 @@ For canvases with an inverse map (spheres, textures): no holes and no splatting 
 Unproject is then not the adjoint of project, and need not be.
 """
 
-import math
 from collections.abc import Sequence
-from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from .tables import ResampledViews
-from .view_set import Sums
 
 
-class Inverse(NamedTuple):
-    """What one view says of n cells of the canvas, each named once.
+class Inverse:
+    """What one view says of n cells of the canvas, each named once; kept on every device that asked for it.
 
     cells [n] long, of the canvas counted flat. taps [K, n] long: cells of the view, counted flat; shares [K, n] >= 0,
     1 together. weight [n] > 0: how much the view counts there.
     """
 
-    cells: Tensor
-    taps: Tensor
-    shares: Tensor
-    weight: Tensor
+    def __init__(self, cells: Tensor, taps: Tensor, shares: Tensor, weight: Tensor) -> None:
+        self._here: dict[torch.device, tuple[Tensor, ...]] = {cells.device: (cells, taps, shares, weight)}
 
-    def to(self, device: torch.device) -> "Inverse":
-        """The same on a device."""
-        return Inverse(*(part.to(device) for part in self))
+    def add(self, total: Tensor, weight: Tensor, view: Tensor) -> None:
+        """Adds what a view [N, C, …, h*w] says to total [N, C, …, cells] and weight [1, 1, cells]."""
+        if view.device not in self._here:
+            cells, taps, shares, counts = next(iter(self._here.values()))
+            self._here[view.device] = tuple(part.to(view.device) for part in (cells, taps, shares, counts))
+        cells, taps, shares, counts = self._here[view.device]
+        seen = sum(view[..., tap].to(total) * share.to(total) for tap, share in zip(taps, shares, strict=True))
+        total[..., cells] += seen * counts.to(total)
+        weight[..., cells] += counts.to(weight)
 
 
 class GatheredViews(ResampledViews):
@@ -46,26 +47,4 @@ class GatheredViews(ResampledViews):
         super().__init__(taps, weights, canvas, names=names)
         if len(inverses) != len(self):
             raise ValueError(f"inverses must be one for each of {len(self)} views, got {len(inverses)}")
-        self._inverses = list(inverses)
-
-    def unproject(self, views: Tensor) -> Sums:
-        """g: views [V*N, C, …, h, w] -> sums [N, C, …, *canvas], in float32 at least, view after view."""
-        dtype, length = torch.promote_types(views.dtype, torch.float32), math.prod(self.canvas)
-        stacked = views.flatten(-2).unflatten(0, (len(self), -1))  # [V, N, C, …, h*w]
-        total = torch.zeros(*stacked.shape[1:-1], length, dtype=dtype, device=views.device)
-        weight = torch.zeros(1, 1, length, dtype=dtype, device=views.device)
-        for view, inverse in zip(stacked, self._inverses, strict=True):
-            here = inverse.to(views.device)
-            seen = sum(
-                view[..., tap].to(dtype) * share.to(dtype) for tap, share in zip(here.taps, here.shares, strict=True)
-            )
-            total[..., here.cells] += seen * here.weight.to(dtype)
-            weight[..., here.cells] += here.weight.to(dtype)
-        return Sums(total.unflatten(-1, self.canvas), weight.unflatten(-1, self.canvas))
-
-    def subset(self, numbers: Sequence[int]) -> "GatheredViews":
-        """Some of the views, in that order, under their names."""
-        some = self._named_subset(numbers)
-        some._tables = [self._tables[number] for number in numbers]
-        some._inverses = [self._inverses[number] for number in numbers]
-        return some
+        self._ways_back = list(inverses)

@@ -10,7 +10,7 @@ import copy
 import math
 from collections.abc import Callable, Sequence
 from functools import cached_property
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 import torch
 from torch import Tensor
@@ -25,6 +25,15 @@ UNIT = 1e-4
 """How far interpolation weights may be from a sum of 1."""
 
 Set = TypeVar("Set", bound="_Named")
+Resampled = TypeVar("Resampled", bound="ResampledViews")
+
+
+class WayBack(Protocol):
+    """Of one view to the canvas."""
+
+    def add(self, total: Tensor, weight: Tensor, view: Tensor) -> None:
+        """Adds to total [N, C, …, cells] and weight [1, 1, cells] what a view [N, C, …, h*w] says."""
+        ...
 
 
 class _Named:
@@ -77,6 +86,7 @@ class ResampledViews(_Named):
             SparseView(*tables)
             for tables in zip(taps.flatten(2), shares.flatten(2), weight.flatten(1), sign, strict=True)
         ]
+        self._ways_back: Sequence[WayBack] = self._tables
 
     @cached_property
     def index(self) -> Tensor:
@@ -99,14 +109,15 @@ class ResampledViews(_Named):
         stacked = views.flatten(-2).unflatten(0, (len(self), -1))  # [V, N, C, …, h*w]
         total = torch.zeros(*stacked.shape[1:-1], cells, dtype=dtype, device=views.device)
         weight = torch.zeros(1, 1, cells, dtype=dtype, device=views.device)
-        for view, table in zip(stacked, self._tables, strict=True):
-            table.add(total, weight, view)
+        for view, back in zip(stacked, self._ways_back, strict=True):
+            back.add(total, weight, view)
         return Sums(total.unflatten(-1, self.canvas), weight.unflatten(-1, self.canvas))
 
-    def subset(self, numbers: Sequence[int]) -> "ResampledViews":
+    def subset(self: Resampled, numbers: Sequence[int]) -> Resampled:
         """Some of the views, in that order, under their names; they share the tables, sorted ones too."""
         some = self._named_subset(numbers)
         some._tables = [self._tables[number] for number in numbers]
+        some._ways_back = [self._ways_back[number] for number in numbers]
         return some
 
 

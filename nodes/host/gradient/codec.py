@@ -7,7 +7,7 @@ import torch
 from comfy.model_patcher import ModelPatcher
 from torch import Tensor
 
-from ....syncdiffusion_core.agreement import LATENTS, Agreement, PictureAgreement
+from ....syncdiffusion_core.agreement import LATENTS, Agreement, PictureAgreement, keeps_colours
 from ....syncdiffusion_core.batching import WindowBatches
 from ....syncdiffusion_core.views.schedule import Resolved, Space
 from ..inputs import check_vae
@@ -52,8 +52,7 @@ class Agreeing:
         """Of the views of a run. batches: views in one pass of the VAE. Latents that are pictures need no VAE.
 
         A light decoder has a light encoder where there is a file of one, else the VAE's; the last canvas is the VAE's
-        in any case. Views that change colours have no latents to give back what the codec loses: that of a negated
-        picture is not its latent negated.
+        in any case.
         """
         latent_format = inner_model.latent_format
         if self.space is Space.LATENT or works_on_pixels(latent_format):
@@ -61,14 +60,13 @@ class Agreeing:
         check_vae("vae", self.vae, latent_format.latent_channels)
         decode, encode = HostDecoder(self.vae, inner_model), HostEncoder(self.vae, inner_model)
         pixels = resolved.pixels.every
-        sign = getattr(pixels, "sign", None)
-        coloured = sign is not None and bool((sign < 0).any())
+        residual = keeps_colours(pixels)
         if self.look is Look.FULL:
-            return PictureAgreement(decode, encode, pixels, batches, not coloured)
+            return PictureAgreement(decode, encode, pixels, batches, residual)
         if (light := light_encoder(latent_format)) is not None:
             encode = HostEncoder(light, None)
         seen = make_decoder(self.look, self.vae, inner_model)
-        return PictureAgreement(seen, encode, pixels, batches, not coloured, bake=_Loading(decode))
+        return PictureAgreement(seen, encode, pixels, batches, residual, bake=_Loading(decode))
 
 
 def load_codec(agreement: Agreement, patcher: ModelPatcher, memory: float) -> None:

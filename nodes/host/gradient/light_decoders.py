@@ -71,16 +71,11 @@ def light_vae(latent_format: object) -> comfy.sd.VAE | LightVae:
 
 def light_encoder(latent_format: object) -> LightVae | None:
     """What encodes pictures into latents of a format lightly; None where only the VAE itself does."""
-    if getattr(latent_format, "light_decoder_file", None) is not None or latent_format.taesd_decoder_name is None:
+    name = latent_format.taesd_decoder_name
+    if getattr(latent_format, "light_decoder_file", None) is not None or name is None or name in VIDEO_TAES:
         return None
-    path = _found(latent_format.taesd_decoder_name.replace("decoder", "encoder"))
-    if path is None or latent_format.taesd_decoder_name in VIDEO_TAES:
-        return None
-    file, weights = _read(path, "light encoder")
-    network = TAESD(latent_channels=latent_format.latent_channels)
-    file.check_fit(network.taesd_encoder, f"a TAESD encoder of {latent_format.latent_channels} channels")
-    network.taesd_encoder.load_state_dict(weights)
-    return _light(network, _to_unit)
+    path = _found(name.replace("decoder", "encoder"))
+    return None if path is None else _image_vae(path, latent_format.latent_channels, "encoder")
 
 
 def has_light_decoder(latent_format: object) -> bool:
@@ -106,12 +101,16 @@ def _file(name: str) -> str:
     )
 
 
-def _image_vae(path: str, channels: int) -> LightVae:
-    """TAESD as the host's previews make it: its own scale stays 1, so it takes latents in the model's."""
-    file, weights = _read(path)
+def _image_vae(path: str, channels: int, half: str = "decoder") -> LightVae:
+    """TAESD as the host's previews make it: its own scale stays 1, so it takes latents in the model's.
+
+    half: which of it the file is, decoder or encoder; the other one is not to be used.
+    """
+    file, weights = _read(path, f"light {half}")
     network = TAESD(latent_channels=channels)
-    file.check_fit(network.taesd_decoder, f"a TAESD decoder of {channels} channels")
-    network.taesd_decoder.load_state_dict(weights)
+    module = getattr(network, f"taesd_{half}")
+    file.check_fit(module, f"a TAESD {half} of {channels} channels")
+    module.load_state_dict(weights)
     return _light(network, _to_unit)
 
 
