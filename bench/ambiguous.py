@@ -24,18 +24,17 @@ from torch import Tensor
 from tqdm import tqdm
 
 from bench.networks import DemoCaptionScore
-from bench.strategies import CELL_PX, SIZE_PX, denoiser_of, made
+from bench.strategies import CELL_PX, SIZE_PX, denoiser_of, made, sampled
 from bench.strategy_report import alignment, fits
 from bench.tables import markdown
 from demo.light_decoder import load_light_decoder
 from demo.pipeline import DemoModel, load_demo
-from syncdiffusion_core.agreement import PictureAgreement
+from syncdiffusion_core.agreement import PictureAgreement, keeps_colours
 from syncdiffusion_core.batching import WindowBatches
 from syncdiffusion_core.canvases.images import ImageLook, ImageMap, ImageViews
-from syncdiffusion_core.process import variance_exploding
 from syncdiffusion_core.reference import official_sigmas
-from syncdiffusion_core.sampling import Method, sample
-from syncdiffusion_core.strategies import STRATEGIES, Synchronisation
+from syncdiffusion_core.sampling import Method
+from syncdiffusion_core.strategies import Synchronisation
 from syncdiffusion_core.views.schedule import CellGrid
 
 RESULTS = Path(__file__).parent / "results" / "ambiguous"
@@ -74,20 +73,18 @@ class Maker:
         resolved = ImageViews((SIZE_PX, SIZE_PX), (ImageLook(), ImageLook(example.map))).resolve(
             None, CellGrid(CELL_PX)
         )
-        views, pixels = resolved.latent.every, resolved.pixels.every
+        pixels = resolved.pixels.every
         agreement = PictureAgreement(
             self.light.decode,
             self.model.encode_image,
             pixels,
             WindowBatches(2),
-            residual=example.map is not ImageMap.NEGATE,  # whose latents are not those of the negative
+            keeps_colours(pixels),
             bake=self.model.decode,
         )
-        noise = torch.stack([torch.randn(4, *views.canvas, generator=torch.manual_seed(seed)) for seed in seeds])
-        state = self.sigmas[0] * STRATEGIES[Synchronisation.SYNCTWEEDIES].start(views, noise)
         denoiser = denoiser_of(self.model, [*example.prompts] * len(seeds), 2, CFG)
         method = Method(Synchronisation.SYNCTWEEDIES, agreement, batches=2)
-        canvas = sample(denoiser, variance_exploding(), resolved.latent, state, self.sigmas, method).canvas
+        canvas = sampled(denoiser, resolved.latent, seeds, self.sigmas, method).canvas
         return ((pixels.project(canvas) + 1) / 2).clamp(0, 1).unflatten(0, (2, -1)).transpose(0, 1)
 
 

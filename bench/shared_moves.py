@@ -21,7 +21,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from bench.networks import DemoCaptionScore
-from bench.strategies import SEEDS
+from bench.strategies import SEEDS, sampled
 from bench.tables import markdown
 from demo.export import WEIGHTS
 from demo.judge import load_judge
@@ -35,11 +35,10 @@ from syncdiffusion_core.guidance.turns import Turns
 from syncdiffusion_core.metrics.coherence import distances, mean_of_pairs
 from syncdiffusion_core.perceptual.distance import PerceptualDistance
 from syncdiffusion_core.perceptual.files import load_perceptual
-from syncdiffusion_core.process import variance_exploding
 from syncdiffusion_core.reference import official_sigmas
-from syncdiffusion_core.sampling import Method, sample
+from syncdiffusion_core.sampling import Method
 from syncdiffusion_core.schedule import Clock, GuidanceSchedule
-from syncdiffusion_core.strategies import STRATEGIES, Synchronisation
+from syncdiffusion_core.strategies import Synchronisation
 from syncdiffusion_core.views.schedule import Still
 from syncdiffusion_core.views.tables import ResampledViews
 
@@ -75,15 +74,13 @@ class Study:
     def measure(self, seed: int, turns: Turns | None) -> dict[str, float]:
         """Figures of one strip."""
         prompt, count = BIOMES[seed % len(BIOMES)], len(self.views)
-        noise = torch.randn(1, 4, *self.views.canvas, generator=torch.manual_seed(seed))
         predict = self.model.denoiser(self.model.encode([prompt]), self.model.encode([""]), CFG)
 
         def denoiser(x: Tensor, sigma: float, rows: Rows) -> Tensor:
             return predict(x, sigma, rows.samples)
 
         method = Method(Synchronisation.SYNCTWEEDIES, guidance=self._guidance(turns), batches=count)
-        state = self.sigmas[0] * STRATEGIES[Synchronisation.SYNCTWEEDIES].start(self.views, noise)
-        made = sample(denoiser, variance_exploding(), Still(self.views), state, self.sigmas, method)
+        made = sampled(denoiser, Still(self.views), [seed], self.sigmas, method)
         shown = self.views.project(made.canvas)
         pictures = self.model.decode(shown)
         return {

@@ -37,9 +37,9 @@ from syncdiffusion_core.canvases.images import ImageLook, ImageMap, ImageViews
 from syncdiffusion_core.denoiser import Denoiser, Rows
 from syncdiffusion_core.process import variance_exploding
 from syncdiffusion_core.reference import official_sigmas
-from syncdiffusion_core.sampling import Method, sample
+from syncdiffusion_core.sampling import Method, Sampled, sample
 from syncdiffusion_core.strategies import STRATEGIES, Synchronisation
-from syncdiffusion_core.views.schedule import CellGrid, Resolved
+from syncdiffusion_core.views.schedule import CellGrid, Resolved, ViewSchedule
 
 RESULTS = Path(__file__).parent / "results" / "strategies"
 SIZE_PX, CELL_PX = 128, 8
@@ -91,13 +91,11 @@ class Experiment:
     @torch.no_grad()
     def cell(self, ask: Ask, seeds: Sequence[int]) -> Cell:
         """Both views of these seeds, as the model left them and as the canvas shows them: pictures [N, V, 3, H, W]."""
-        resolved, strategy = KINDS[ask.kind].resolve(None, CellGrid(CELL_PX)), STRATEGIES[ask.synchronisation]
+        resolved = KINDS[ask.kind].resolve(None, CellGrid(CELL_PX))
         views = resolved.latent.every
-        noise = torch.stack([torch.randn(4, *views.canvas, generator=torch.manual_seed(seed)) for seed in seeds])
         method = Method(ask.synchronisation, self._agreement(ask, resolved), batches=len(views))
-        state = self.sigmas[0] * strategy.start(views, noise)
         denoiser = denoiser_of(self.model, [text for seed in seeds for text in prompts(seed)], len(views), CFG)
-        made = sample(denoiser, variance_exploding(), resolved.latent, state, self.sigmas, method)
+        made = sampled(denoiser, resolved.latent, seeds, self.sigmas, method)
         if ask.pictures:
             shown = (resolved.pixels.every.project(made.canvas) + 1) / 2
         else:
@@ -132,6 +130,16 @@ def denoiser_of(model: DemoModel, texts: list[str], n_views: int, cfg: float) ->
         return predict(x, sigma, [s * n_views + v for s, v in zip(rows.samples, rows.views, strict=True)])
 
     return denoiser
+
+
+def sampled(
+    denoiser: Denoiser, schedule: ViewSchedule, seeds: Sequence[int], sigmas: Sequence[float], method: Method
+) -> Sampled:
+    """What becomes of the noise of these seeds."""
+    views = schedule.every
+    noise = torch.stack([torch.randn(4, *views.canvas, generator=torch.manual_seed(seed)) for seed in seeds])
+    state = sigmas[0] * STRATEGIES[method.synchronisation].start(views, noise)
+    return sample(denoiser, variance_exploding(), schedule, state, sigmas, method)
 
 
 def made(path: Path, make: object, seeds: Sequence[int], bar: tqdm) -> np.ndarray:

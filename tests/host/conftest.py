@@ -3,6 +3,7 @@
 import importlib
 import sys
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 import torch
@@ -234,6 +235,19 @@ def noise_of_views(core_of, module_of) -> Callable[..., torch.Tensor]:
         return core_of("views.noise").noise_of(every, comfy.sample.prepare_noise(canvas, seed))
 
     return make
+
+
+@pytest.fixture
+def approx(host, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty models/vae_approx."""
+    import folder_paths
+
+    folder = tmp_path / "vae_approx"
+    folder.mkdir()
+    known = ([str(folder)], {".safetensors", ".pth"})
+    monkeypatch.setitem(folder_paths.folder_names_and_paths, "vae_approx", known)
+    monkeypatch.setattr(folder_paths, "filename_list_cache", {})
+    return folder
 
 
 class GivenNoise:

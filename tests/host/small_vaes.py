@@ -1,9 +1,13 @@
 """Small random VAEs of many families, through the host's own detection."""
 
+from pathlib import Path
+
 import comfy.ldm.modules.diffusionmodules.model
 import comfy.ldm.wan.vae
 import comfy.sd
 import torch
+from comfy.taesd.taesd import TAESD
+from safetensors.torch import save_file
 from small_models import randomise
 
 DECODER = {
@@ -57,3 +61,13 @@ def kl_vae_4() -> comfy.sd.VAE:
 
 def kl_vae_16() -> comfy.sd.VAE:
     return kl_vae(16)
+
+
+@torch.inference_mode()
+def put_taesd(folder: Path, name: str, channels: int) -> Path:
+    """A random TAESD encoder or decoder, by its name, as its authors' files are: that half's own names."""
+    network = TAESD(latent_channels=channels)
+    randomise(network, 31)
+    half = network.taesd_encoder if name.endswith("encoder") else network.taesd_decoder
+    save_file({k: v.clone().contiguous() for k, v in half.state_dict().items()}, folder / f"{name}.safetensors")
+    return folder / f"{name}.safetensors"

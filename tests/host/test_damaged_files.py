@@ -87,17 +87,6 @@ def test_a_damaged_light_decoder_of_the_demo_is_named(demo_files, damage, module
         assert words.endswith("install the pack again"), words
 
 
-@pytest.fixture
-def approx(tmp_path, monkeypatch):
-    """An empty models/vae_approx."""
-    folder = tmp_path / "vae_approx"
-    folder.mkdir()
-    known = ([str(folder)], {".safetensors", ".pth"})
-    monkeypatch.setitem(folder_paths.folder_names_and_paths, "vae_approx", known)
-    monkeypatch.setattr(folder_paths, "filename_list_cache", {})
-    return folder
-
-
 @pytest.fixture(params=["image", "video"])
 def family(request):
     """(latent format, name of its light decoder, the decoder's state dict)."""

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from heard import said
 
 NODE = "SyncDiffusionImageViews"
 
@@ -32,11 +33,6 @@ def refused(host, pack):
         return None
 
     return ask
-
-
-def said(host) -> str:
-    texts = [data for _, data in host.server.events if isinstance(data, bytes)]
-    return b"\n".join(texts).decode("utf-8", errors="ignore")
 
 
 def test_the_defaults_are_a_picture_and_itself_upside_down(make):

@@ -1,12 +1,10 @@
 """Views that agree in pictures through a light decoder: of the demo model, and TAESD's two files."""
 
 import comfy.latent_formats
-import folder_paths
 import pytest
+import small_vaes
 import torch
 from comfy.taesd.taesd import TAESD
-from safetensors.torch import save_file
-from small_models import randomise
 
 PAIR = ("identity", "rotate 180")
 LOOKS = ("full decoder", "light decoder")
@@ -18,22 +16,10 @@ def codec(module_of):
     return module_of("host.gradient.codec")
 
 
-@pytest.fixture
-def approx(tmp_path, monkeypatch):
-    """An empty models/vae_approx."""
-    monkeypatch.setitem(folder_paths.folder_names_and_paths, "vae_approx", ([str(tmp_path)], {".safetensors", ".pth"}))
-    monkeypatch.setattr(folder_paths, "filename_list_cache", {})
-    return tmp_path
-
-
-@torch.inference_mode()
-def put_taesd(folder, *parts: str) -> None:
-    """Random files of SD 1.5's, as their authors' are."""
-    network = TAESD(latent_channels=4)
-    randomise(network, 31)
-    for part in parts:
-        weights = getattr(network, f"taesd_{part}").state_dict()
-        save_file({k: v.clone().contiguous() for k, v in weights.items()}, folder / f"taesd_{part}.safetensors")
+def put_taesd(folder, *halves: str) -> None:
+    """Random files of SD 1.5's."""
+    for half in halves:
+        small_vaes.put_taesd(folder, f"taesd_{half}", 4)
 
 
 @pytest.fixture

@@ -22,14 +22,6 @@ def looks(module_of):
     return module_of("host.gradient.decoder")
 
 
-@pytest.fixture
-def approx(tmp_path, monkeypatch):
-    """An empty models/vae_approx."""
-    monkeypatch.setitem(folder_paths.folder_names_and_paths, "vae_approx", ([str(tmp_path)], {".safetensors", ".pth"}))
-    monkeypatch.setattr(folder_paths, "filename_list_cache", {})
-    return tmp_path
-
-
 class Model:
     """What a decoder asks of a model."""
 
@@ -61,16 +53,6 @@ def assert_derivative(decoder, x0, g, rel=0.05):
     assert (g * d).sum().item() == pytest.approx(difference.item(), rel=rel)
 
 
-@torch.inference_mode()
-def put_taesd(folder, name, channels):
-    """A random TAESD decoder as its authors' files are: the decoder's own names."""
-    network = TAESD(latent_channels=channels)
-    randomise(network, 31)
-    weights = {k: v.clone().contiguous() for k, v in network.taesd_decoder.state_dict().items()}
-    save_file(weights, folder / f"{name}.safetensors")
-    return folder / f"{name}.safetensors"
-
-
 FORMATS = {
     "SD15": (comfy.latent_formats.SD15, "taesd_decoder", 4, ()),
     "SDXL": (comfy.latent_formats.SDXL, "taesdxl_decoder", 4, ()),
@@ -83,7 +65,7 @@ FORMATS = {
 @pytest.mark.parametrize("name", FORMATS)
 def test_taesd_shows_what_the_hosts_preview_shows(looks, module_of, approx, name):
     kind, file, channels, between = FORMATS[name]
-    path = put_taesd(approx, file, channels)
+    path = small_vaes.put_taesd(approx, file, channels)
     x0 = latents(channels, *between)
     with torch.inference_mode():
         decoder = looks.make_decoder(looks.Look.LIGHT, None, Model(kind()))
@@ -118,7 +100,7 @@ def test_a_video_models_light_decoder_shows_what_the_hosts_preview_shows(looks, 
 
 
 def test_five_dimensional_latents_of_an_image_vae(looks, approx, module_of):
-    put_taesd(approx, "taesd_decoder", 4)
+    small_vaes.put_taesd(approx, "taesd_decoder", 4)
     decoder = looks.make_decoder(looks.Look.LIGHT, None, Model(comfy.latent_formats.SD15()))
     image, g = gradient(module_of, decoder, latents(4, 1))
     assert image.shape == (2, 3, 64, 64)
@@ -174,7 +156,7 @@ def test_light_decoders_that_are_not_there_are_refused_with_a_remedy(looks, appr
 def test_the_cheapest_look_is_the_light_decoder_where_there_is_one(looks, approx, vae, models):
     model = models["eps"].model
     assert isinstance(looks.make_decoder(looks.Look.CHEAPEST, vae, model), looks.PooledDecoder)
-    put_taesd(approx, model.latent_format.taesd_decoder_name, 4)
+    small_vaes.put_taesd(approx, model.latent_format.taesd_decoder_name, 4)
     folder_paths.filename_list_cache.clear()
     assert type(looks.make_decoder(looks.Look.CHEAPEST, None, model)) is looks.HostDecoder
 

@@ -4,6 +4,7 @@ import math
 
 import pytest
 import torch
+from heard import said
 
 RIG = {"rig": "ring and poles", "count": 6, "fov": 100.0}
 NODE = "SyncDiffusionPreviewPanorama"
@@ -25,11 +26,6 @@ def sphere(run_node, rig):
         return run_node("SyncDiffusionSphereViews", rig=cameras or rig()[0], **given)[0]
 
     return make
-
-
-def said(host) -> str:
-    texts = [data for _, data in host.server.events if isinstance(data, bytes)]
-    return b"\n".join(texts).decode("utf-8", errors="ignore")
 
 
 def smooth(module, height: int, n: int = 1) -> torch.Tensor:

@@ -1,6 +1,7 @@
 """The Window Tiler in the host: what it refuses before a run, and what it says under itself."""
 
 import pytest
+from heard import said
 
 NODE = "SyncDiffusionWindowTiler"
 FITS = {
@@ -25,11 +26,6 @@ def graph(**inputs) -> dict:
         "tiler": {"class_type": NODE, "inputs": {**FITS, **inputs}},
         "shown": {"class_type": "PreviewImage", "inputs": {"images": ["tiler", 1]}},
     }
-
-
-def said(host) -> str:
-    texts = [data for _, data in host.server.events if isinstance(data, bytes)]
-    return b"\n".join(texts).decode("utf-8", errors="ignore")
 
 
 @pytest.mark.parametrize(
