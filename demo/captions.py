@@ -28,6 +28,7 @@ FILLERS = frozenset((
     "photo", "photograph", "picture", "image", "painting", "illustration", "beautiful", "pretty",
     "detailed", "highly", "quality", "best", "masterpiece", "high", "resolution", "4k", "8k", "hd",
     "uhd", "wide", "sky", "scene", "stunning", "professional", "sharp", "realistic", "cinematic",
+    "looking", "straight", "towards",
 ))
 # fmt: on
 
@@ -38,6 +39,16 @@ VOCABULARY = sorted(
     | set(PICTURE_WORDS)
 )
 
+ELEVATION_WORDS = {
+    "zenith": ("zenith", "overhead"),
+    "up": ("up", "upward", "above"),
+    "horizon": ("ahead", "horizon"),
+    "down": ("down", "downward", "below"),
+    "nadir": ("nadir", "underfoot", "ground"),
+}
+"""Of views that look up or down: the model that looks around knows these too."""
+VOCABULARY_AROUND = VOCABULARY + sorted(word for words in ELEVATION_WORDS.values() for word in words)
+
 CLOUDY_ABOVE, CLEAR_BELOW = 0.6, 0.3
 TEMPLATES = (
     "{biome} at {time}",
@@ -46,6 +57,9 @@ TEMPLATES = (
     "a {picture} of {biome} at {time}",
     "{picture} of a {biome} in the {time}",
 )
+SKY_TEMPLATES = ("sky at {time}", "{time} sky", "a {picture} of the {time} sky")
+TIMELESS_SKY_TEMPLATES = ("sky", "a {picture} of the sky")
+"""Of views that see nothing else."""
 TIMELESS_TEMPLATES = (
     "{biome}",
     "{biome}",
@@ -73,6 +87,31 @@ def caption(rng: np.random.Generator, time: str, biome: str, cover: float, with_
         "picture": rng.choice(PICTURE_WORDS),
     }
     return template.format(**words) + _sky_words(rng, cover)
+
+
+def caption_around(rng: np.random.Generator, time: str, biome: str, cover: float, elevation: float) -> str:
+    """One caption of a view that looks so high, in degrees: "looking up, forest at noon"; at the horizon as ever."""
+    where = _where(elevation)
+    if where == "zenith" and rng.random() < 0.35:
+        templates = SKY_TEMPLATES if rng.random() < 0.5 else TIMELESS_SKY_TEMPLATES
+        words = {"time": rng.choice(TIME_WORDS[time]), "picture": rng.choice(PICTURE_WORDS)}
+        text = rng.choice(templates).format(**words) + _sky_words(rng, cover)
+    else:
+        text = caption(rng, time, biome, cover)
+    told = 0.3 if where == "horizon" else 0.95
+    if rng.random() >= told:
+        return text
+    near = {"zenith": "up", "nadir": "down"}.get(where, where) if rng.random() < 0.25 else where
+    return f"{rng.choice(ELEVATION_WORDS[near])}, {text}"
+
+
+def _where(elevation: float) -> str:
+    """The part of the sphere, by the middle of a view; borders half-way between rings 45 degrees apart."""
+    if abs(elevation) < 22.5:
+        return "horizon"
+    if abs(elevation) < 67.5:
+        return "up" if elevation > 0 else "down"
+    return "zenith" if elevation > 0 else "nadir"
 
 
 def captions_of(rng: np.random.Generator, times, biomes, covers, with_time: bool | None = None) -> list[str]:

@@ -13,10 +13,12 @@ from syncdiffusion_core.perceptual.scene_net import SceneNet
 
 from .export import REMEDY, WEIGHTS
 
+AROUND_FILE = WEIGHTS / "around_judge.safetensors"
 
-def load_judge() -> SceneNet:
-    """The shipped judge, float32, frozen."""
-    return load_perceptual(WEIGHTS / "judge.safetensors", REMEDY)
+
+def load_judge(around: bool = False) -> SceneNet:
+    """The shipped judge, float32, frozen. around: the one that knows views in all directions."""
+    return load_perceptual(AROUND_FILE if around else WEIGHTS / "judge.safetensors", REMEDY)
 
 
 @torch.no_grad()

@@ -10,10 +10,12 @@ import torch
 
 from syncdiffusion_core.weights import open_weights
 
+from .around import TEXT_CONFIG_AROUND, changed
+from .captions import VOCABULARY, VOCABULARY_AROUND
 from .checkpoint import check_checkpoint
 from .export import PREFIXES, REMEDY, WEIGHTS
 from .schedule import timestep
-from .text_encoder import TextEncoder
+from .text_encoder import TEXT_CONFIG, TextEncoder
 from .tokenizer import Tokenizer
 from .unet import UNet
 from .vae import SCALE_FACTOR, AutoencoderKL
@@ -74,16 +76,21 @@ def _part(tensors: dict[str, torch.Tensor], prefix: str) -> dict[str, torch.Tens
     return {key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)}
 
 
-def load_demo(path: str | Path | None = None) -> DemoModel:
+def load_demo(path: str | Path | None = None, around: bool = False) -> DemoModel:
     """Read demo_model.safetensors (default: the one beside this file) as float32, frozen.
 
-    Raises ValueError naming the file where it is damaged.
+    around: the model that looks around, see ``around``. Raises ValueError naming the file where one is damaged.
     """
     file = open_weights(Path(path or WEIGHTS / "demo_model.safetensors"), "safetensors file", REMEDY)
     check_checkpoint(file)
     tensors = file.tensors()
-    unet, vae, text = UNet(), AutoencoderKL(), TextEncoder()
+    states = {name: _part(tensors, prefix) for name, prefix in PREFIXES.items()}
+    vocabulary, config = VOCABULARY, TEXT_CONFIG
+    if around:
+        states["unet"], states["text"] = changed(states["unet"])
+        vocabulary, config = VOCABULARY_AROUND, TEXT_CONFIG_AROUND
+    unet, vae, text = UNet(), AutoencoderKL(), TextEncoder(config)
     for name, module in {"unet": unet, "vae": vae, "text": text}.items():
-        module.load_state_dict(_part(tensors, PREFIXES[name]))
+        module.load_state_dict(states[name])
         module.eval().requires_grad_(False)
-    return DemoModel(unet, vae, text)
+    return DemoModel(unet, vae, text, Tokenizer(tuple(vocabulary)))

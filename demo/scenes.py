@@ -64,7 +64,7 @@ def paint_stars(strip: Strip, horizon: float) -> None:
 def paint_clouds(strip: Strip, horizon: float, cover: float) -> None:
     """Fractal clouds, lit from above; cover in [0, 1]."""
     rows = int(horizon * 0.95)
-    field = noise_2d(strip.rng, rows, strip.width, (0.34 * strip.height, 0.85 * strip.height), 4)
+    field = noise_2d(strip.rng, rows, strip.width, (0.34 * strip.height, 0.85 * strip.height), 4, strip.loops)
     band = smoothstep(0.0, 0.25, np.linspace(0, 1, rows)) * smoothstep(1.0, 0.7, np.linspace(0, 1, rows))
     density = smoothstep(0.0, 0.55, field + 0.9 * cover - 0.62) * band[:, None].astype(np.float32)
     under = np.roll(field, 7, axis=0) - field
@@ -75,7 +75,7 @@ def paint_clouds(strip: Strip, horizon: float, cover: float) -> None:
 
 def ridge(strip: Strip, base: float, height: float, wavelength: float, octaves: int, sharp: bool = False) -> np.ndarray:
     """Edge [W] of a chain of hills (or, sharp, of peaks) standing on row base."""
-    noise = noise_1d(strip.rng, strip.width, wavelength, octaves, 0.48)
+    noise = noise_1d(strip.rng, strip.width, wavelength, octaves, 0.48, strip.loops)
     shape = 1 - np.abs(noise) if sharp else 0.5 + 0.45 * noise
     return base - height * shape
 
@@ -85,9 +85,9 @@ def paint_peaks(strip: Strip, base: float, height: float, depth: float, snow: fl
     edge = ridge(strip, base, height, 190, 4, sharp=True)
     top, below = paint_ground(strip, edge, lit(strip, ROCK, depth), lit(strip, (0.30, 0.36, 0.34), depth))
     columns = np.arange(strip.width, dtype=np.float32)[None]
-    facets = noise_1d(strip.rng, 3 * strip.width, 46, 3)
-    index = np.clip(columns + 0.9 * below + strip.width // 2, 0, 3 * strip.width - 1).astype(np.int64)
-    facet = facets[index]
+    span = strip.width if strip.loops else 3 * strip.width
+    facets = noise_1d(strip.rng, span, 46, 3, loops=strip.loops)
+    facet = facets[strip.within(columns + 0.9 * below + strip.width // 2, span)]
     inside = np.clip(below + 0.5, 0, 1) * smoothstep(0.5 * height, 0.1 * height, below)
     paint(strip, top, inside * smoothstep(0.0, 0.5, facet) * 0.45, lit(strip, (0.22, 0.22, 0.32), depth))
     line = snow * height * (1 + 0.5 * facet) - below - 0.9 * np.clip(edge - (base - height), 0, None)[None]
@@ -97,7 +97,7 @@ def paint_peaks(strip: Strip, base: float, height: float, depth: float, snow: fl
 def paint_trees(strip: Strip, base: float, height: tuple[float, float], count: int, depth: float, colour=PINE) -> None:
     """A row of conifers standing on row base; count per 384 px."""
     ground = ridge(strip, base, 0.05 * strip.height, 260, 2)
-    edge = ground - conifers(strip.rng, strip.width, int(count * strip.width / 768), height, 0.30)
+    edge = ground - conifers(strip, int(count * strip.width / 768), height, 0.30)
     paint_ground(strip, edge, lit(strip, np.multiply(colour, 1.15), depth), lit(strip, np.multiply(colour, 0.6), depth))
 
 
@@ -161,7 +161,7 @@ def paint_cactus(strip: Strip, x: float, y: float, size: float) -> None:
 def draw_desert(strip: Strip, horizon: float, disc_x: float | None) -> None:
     """Mesas far away, three rows of dunes, some cactuses."""
     h, rng = strip.height, strip.rng
-    mesa = smoothstep(0.0, 0.16, noise_1d(rng, strip.width, 210, 2)) * rng.uniform(0.10, 0.20) * h
+    mesa = smoothstep(0.0, 0.16, noise_1d(rng, strip.width, 210, 2, loops=strip.loops)) * rng.uniform(0.10, 0.20) * h
     paint_ground(strip, horizon - mesa, lit(strip, (0.74, 0.40, 0.28), 0.42), lit(strip, (0.70, 0.42, 0.30), 0.5))
     for step, depth in enumerate((0.34, 0.16, 0.0)):
         edge = ridge(strip, horizon + (0.05 + 0.11 * step) * h, 0.11 * h, 300, 2)
@@ -178,17 +178,17 @@ def paint_water(strip: Strip, shore: int, disc_x: float | None) -> None:
     rows = strip.height - shore
     sway = noise_1d(strip.rng, rows, 12, 2) * np.linspace(1, 7, rows, dtype=np.float32)
     source = np.clip(shore - 1 - (np.arange(rows) * 1.25).astype(np.int64), 0, None)
-    columns = np.clip(np.arange(strip.width)[None] + sway[:, None].astype(np.int64), 0, strip.width - 1)
+    columns = strip.within(np.arange(strip.width)[None] + sway[:, None].astype(np.int64), strip.width)
     mirror = strip.image[source[:, None], columns]
     water = lit(strip, (0.12, 0.36, 0.52), 0.12)
     depth = np.linspace(0.18, 0.62, rows, dtype=np.float32)[:, None, None]
     strip.image[shore:] = mix(mirror, water, depth)
-    ripples = smoothstep(0.35, 0.9, noise_2d(strip.rng, rows, strip.width, (7, 60), 2))
+    ripples = smoothstep(0.35, 0.9, noise_2d(strip.rng, rows, strip.width, (7, 60), 2, strip.loops))
     paint(strip, shore, 0.22 * ripples, strip.palette.horizon)
     if disc_x is not None:
         spread = np.linspace(7, 30, rows, dtype=np.float32)[:, None]
         column = np.exp(-(((np.arange(strip.width)[None] - disc_x) / spread) ** 2))
-        sparkle = smoothstep(-0.3, 0.5, noise_2d(strip.rng, rows, strip.width, (9, 40), 2))
+        sparkle = smoothstep(-0.3, 0.5, noise_2d(strip.rng, rows, strip.width, (9, 40), 2, strip.loops))
         paint(strip, shore, (0.7 * column * sparkle).astype(np.float32), strip.palette.disc)
 
 

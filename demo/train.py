@@ -13,6 +13,7 @@ import torch
 
 from .dataset import HELD_OUT_SEED, draw_cache, skylines_of
 from .loop import CACHE
+from .train_around import draw_globes, train_around, train_around_judge
 from .train_control import train_control
 from .train_light import train_light
 from .train_perceptual import train_guide, train_judge
@@ -48,6 +49,9 @@ STAGES: dict[str, Callable[[], None]] = {
     "control": train_control,
     "light": train_light,
     "skyline": train_skyline,
+    "globes": draw_globes,
+    "around": train_around,
+    "around_judge": train_around_judge,
 }
 
 

@@ -91,7 +91,7 @@ def _naming_loss(net: SceneNet, image: torch.Tensor, time: torch.Tensor, biome: 
     )
 
 
-def _train(name: str, config: dict, minutes: float, seed: int, colour: float, draw, directory: Path) -> SceneNet:
+def train_net(name: str, config: dict, minutes: float, seed: int, colour: float, draw, directory: Path) -> SceneNet:
     """draw(rng, count) gives images in [0, 1] and strip indices; returns the averaged net."""
     torch.manual_seed(seed)
     net = SceneNet(**config).to(memory_format=torch.channels_last)
@@ -124,7 +124,7 @@ def _renders(windows: Windows, count: int) -> Labelled:
     return Labelled(_bytes((image + 1) / 2), index)
 
 
-def _weigh(net: SceneNet, data: Labelled, rng: np.random.Generator) -> None:
+def weigh_net(net: SceneNet, data: Labelled, rng: np.random.Generator) -> None:
     """Triples: a window, another of the same time, and one of another time but the same biome."""
     time, biome = labels_of(data.index)
     first = rng.integers(0, len(time), 300)
@@ -133,7 +133,7 @@ def _weigh(net: SceneNet, data: Labelled, rng: np.random.Generator) -> None:
     net.weigh(*(data.images[torch.as_tensor(rows)].float() / 255 for rows in (first, alike, unlike)), total=0.5)
 
 
-def _finish(net: SceneNet, name: str, tests: dict[str, Labelled], training: dict, constant: float = 1.0) -> None:
+def finish_net(net: SceneNet, name: str, tests: dict[str, Labelled], training: dict, constant: float = 1.0) -> None:
     training["held_out_accuracy_time_biome"] = {key: accuracy(net, data) for key, data in tests.items()}
     print(name, json.dumps(training), flush=True)
     metadata = {
@@ -162,7 +162,7 @@ def train_guide(minutes: float = 3.5, count: int = 2400, directory: Path = CACHE
         ]
         return torch.cat([p[0] for p in parts]), np.concatenate([p[1] for p in parts])
 
-    net = _train("perceptual", GUIDE, minutes, 4, 0.03, draw, directory)
+    net = train_net("perceptual", GUIDE, minutes, 4, 0.03, draw, directory)
     unseen = Windows(directory / "held_out.npy", seed=42, first_seed=HELD_OUT_SEED)
     tests = {
         "renders": _renders(unseen, 400),
@@ -170,8 +170,8 @@ def train_guide(minutes: float = 3.5, count: int = 2400, directory: Path = CACHE
         "predictions": predictions(model, unseen, 500, rng),
     }
     pairs = Labelled(torch.cat([d.images for d in tests.values()]), np.concatenate([d.index for d in tests.values()]))
-    _weigh(net, pairs, rng)
-    _finish(net, "scene_perceptual.safetensors", tests, {"minutes": minutes}, GUIDE_CONSTANT)
+    weigh_net(net, pairs, rng)
+    finish_net(net, "scene_perceptual.safetensors", tests, {"minutes": minutes}, GUIDE_CONSTANT)
 
 
 def train_judge(minutes: float = 6.0, count: int = 1200, directory: Path = CACHE) -> None:
@@ -183,8 +183,8 @@ def train_judge(minutes: float = 6.0, count: int = 1200, directory: Path = CACHE
         (a, i), (b, j) = rebuilt.pick(rng, size // 2), _renders(windows, size // 2).pick(rng, size // 2)
         return torch.cat([a, b]), np.concatenate([i, j])
 
-    net = _train("judge", JUDGE, minutes, 7, 0.06, draw, directory)
+    net = train_net("judge", JUDGE, minutes, 7, 0.06, draw, directory)
     unseen = Windows(directory / "held_out.npy", seed=72, first_seed=HELD_OUT_SEED)
     tests = {"renders": _renders(unseen, 800), "reconstructions": reconstructions(model, unseen, 500)}
-    _weigh(net, tests["reconstructions"], np.random.default_rng(73))
-    _finish(net, "judge.safetensors", tests, {"minutes": minutes})
+    weigh_net(net, tests["reconstructions"], np.random.default_rng(73))
+    finish_net(net, "judge.safetensors", tests, {"minutes": minutes})

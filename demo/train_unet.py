@@ -84,7 +84,7 @@ class LatentBatches:
 
 def noised(x0: torch.Tensor, t: torch.Tensor, eps: torch.Tensor) -> torch.Tensor:
     """VP state sqrt(alpha_bar) x0 + sqrt(1 - alpha_bar) eps at timesteps t [N]; of (eps, -x0) it is v."""
-    alpha = alphas_cumprod()[t].float()[:, None, None, None]
+    alpha = alphas_cumprod().to(t.device)[t].float()[:, None, None, None]
     return alpha.sqrt() * x0 + (1 - alpha).sqrt() * eps
 
 
