@@ -43,7 +43,7 @@ PREVIEWS = (
 )
 
 
-def draw_globes(globes: int = 3000, held_out: int = 100, directory: Path = CACHE) -> None:
+def draw_globes(globes: int = 1200, held_out: int = 100, directory: Path = CACHE) -> None:
     """Views to learn from and to test on, once."""
     for name, count, first in (("globes", globes, FIRST_SEED), ("held_out_globes", held_out, HELD_OUT_SEED)):
         if not (path := directory / f"{name}.pt").exists():
@@ -151,7 +151,7 @@ def train_around(minutes: float = 60.0, directory: Path = CACHE) -> None:
     trainer.run(loss_of, lambda: _export(trainer, directory))
 
 
-def train_around_judge(minutes: float = 6.0, count: int = 3000, directory: Path = CACHE) -> None:
+def train_around_judge(minutes: float = 6.0, count: int = 2000, directory: Path = CACHE) -> None:
     """The net that says the time of day of a view in any direction: renders, and the same through the autoencoder."""
     model = load_demo()
     learnt, unseen = (read_views(directory / f"{name}.pt") for name in ("globes", "held_out_globes"))

@@ -7,7 +7,7 @@ from .camera_rig import CameraRig
 from .coherence import PanoramaCoherence
 from .compare import ComparePanoramas
 from .decode import PanoramaDecode
-from .demo_model import LoadDemoModel
+from .demo_model import LoadDemoModel, LoadDemoModel360
 from .equirect import EquirectToViews, ViewsToEquirect
 from .guidance import PerceptualSyncGuidance
 from .image_views import ImageViews
@@ -51,6 +51,7 @@ NODES: list[type[io.ComfyNode]] = [
     LoadPerceptualModel,
     LatentSpectrum,
     LoadDemoModel,
+    LoadDemoModel360,
     PanoramaCoherence,
     ComparePanoramas,
 ]

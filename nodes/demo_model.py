@@ -1,4 +1,4 @@
-"""Load Demo Model: the pack's own tiny landscape model."""
+"""Load Demo Model: the pack's own tiny landscape model, and the one of it that looks around."""
 
 from comfy_api.latest import io
 
@@ -23,9 +23,7 @@ class LoadDemoModel(io.ComfyNode):
             search_aliases=["demo", "example model", "test checkpoint", "landscape"],
             inputs=[],
             outputs=[
-                io.Model.Output(display_name="model", tooltip="The denoiser; windows of 128 px."),
-                io.Clip.Output(display_name="clip", tooltip="Understands the words of its own captions only."),
-                io.Vae.Output(display_name="vae", tooltip="4 channels, 8 px a latent cell, like Stable Diffusion's."),
+                *_outputs(),
                 io.ControlNet.Output(
                     display_name="horizon_control",
                     tooltip=(
@@ -41,3 +39,34 @@ class LoadDemoModel(io.ComfyNode):
     @classmethod
     def execute(cls) -> io.NodeOutput:
         return io.NodeOutput(*load_demo_model())
+
+
+class LoadDemoModel360(io.ComfyNode):
+    """-> MODEL, CLIP, VAE."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="SyncDiffusionLoadDemoModel360",
+            display_name="Load Demo Model (360)",
+            category=CATEGORY,
+            description=(
+                "Loads the pack's own small landscape model as it looks around: it also paints views of 128 px of the "
+                "sky overhead and the ground underfoot, when the prompt says up, zenith, down or nadir."
+            ),
+            search_aliases=["demo", "example model", "360", "equirectangular", "landscape"],
+            inputs=[],
+            outputs=_outputs(),
+        )
+
+    @classmethod
+    def execute(cls) -> io.NodeOutput:
+        return io.NodeOutput(*load_demo_model(around=True)[:3])
+
+
+def _outputs() -> list:
+    return [
+        io.Model.Output(display_name="model", tooltip="The denoiser; windows of 128 px."),
+        io.Clip.Output(display_name="clip", tooltip="Understands the words of its own captions only."),
+        io.Vae.Output(display_name="vae", tooltip="4 channels, 8 px a latent cell, like Stable Diffusion's."),
+    ]

@@ -1,5 +1,6 @@
 """View Prompts: a prompt for each view, as conditioning that says to which view it belongs."""
 
+import math
 import re
 from typing import NamedTuple
 
@@ -20,6 +21,9 @@ HEAD = re.compile(rf"(?:all\s+views|views?\s+(?P<numbers>\d[\d\s,-]*)){TEXT}", r
 WORD = f"(?:{'|'.join(Direction)})"
 WHERE = re.compile(rf"(?P<words>{WORD}(?:\s*,\s*{WORD})*){TEXT}", re.IGNORECASE)
 """Of a line that names directions, where there is a rig to know them by."""
+SPAN = r"\s+(-?[\d.]+)\s+to\s+(-?[\d.]+)"
+RANGES = re.compile(rf"(?P<spans>(?=[ae])(?:azimuth{SPAN})?(?:\s*,?\s*elevation{SPAN})?){TEXT}", re.IGNORECASE)
+"""Of a line that says from where to where, in degrees."""
 
 
 class ViewPrompts(io.ComfyNode):
@@ -59,7 +63,8 @@ class ViewPrompts(io.ComfyNode):
                     "rig",
                     optional=True,
                     tooltip="From Camera Rig: then lines may begin with where the views look, 'up:', 'down:', "
-                    "'horizon:', 'front, left:', 'right:' or 'back:'.",
+                    "'horizon:', 'front, left:', 'right:' or 'back:', or from where to where in degrees, 'elevation 60 "
+                    "to 90:', 'azimuth -45 to 45, elevation -30 to 30:'.",
                 ),
             ],
             outputs=[
@@ -103,8 +108,11 @@ def lines_of(prompts: str, rig: Rig | None = None) -> list[Line]:
     for text in lines_in(prompts):
         head = HEAD.fullmatch(text)
         where = None if rig is None else WHERE.fullmatch(text)
+        ranges = None if rig is None else RANGES.fullmatch(text)
         if where is not None:
             lines.append(Line(where["text"] or "", _towards(rig, where["words"])))
+        elif ranges is not None:
+            lines.append(Line(ranges["text"] or "", _between(rig, ranges)))
         elif head is None:
             lines.append(Line(text, (plain,)))
             plain += 1
@@ -118,10 +126,26 @@ def _towards(rig: Rig, words: str) -> tuple[int, ...]:
     """'up, left' -> the cameras that look there."""
     directions = [Direction(word.strip().lower()) for word in words.split(",")]
     views = tuple(sorted({view for direction in directions for view in rig.towards(direction)}))
+    return _some(views, f"looks {' or '.join(directions)}", words)
+
+
+def _between(rig: Rig, ranges: re.Match) -> tuple[int, ...]:
+    """'azimuth -45 to 45, elevation 30 to 90' -> the cameras that look there."""
+    try:
+        ends = [None if end is None else math.radians(float(end)) for end in ranges.groups()[1:5]]
+    except ValueError as error:
+        raise ValueError(f"prompts: '{ranges['spans']}' are no degrees; write 'elevation 30 to 90:'") from error
+    azimuths, elevations = ((a, b) if a is not None else None for a, b in (ends[:2], ends[2:]))
+    if elevations is not None and elevations[0] > elevations[1]:
+        raise ValueError(f"prompts: '{ranges['spans']}' ends below where it begins; elevations go up, from -90 to 90")
+    return _some(rig.between(azimuths, elevations), f"looks at {ranges['spans'].strip()}", ranges["spans"])
+
+
+def _some(views: tuple[int, ...], what: str, head: str) -> tuple[int, ...]:
+    """These views. Raises ValueError where there are none."""
     if not views:
         raise ValueError(
-            f"prompts: no view of this rig looks {' or '.join(directions)}; leave the line '{words}:' out, or choose a "
-            "rig that does"
+            f"prompts: no view of this rig {what}; leave the line '{head}:' out, or choose a rig that does"
         )
     return views
 

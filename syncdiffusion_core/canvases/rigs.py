@@ -42,6 +42,9 @@ class Direction(str, Enum):
     LEFT = "left"
 
 
+Span = tuple[float, float]
+NEAR = 1e-6
+"""What rounding does to an angle."""
 QUARTERS = (Direction.FRONT, Direction.RIGHT, Direction.BACK, Direction.LEFT)
 ABOVE = math.radians(30)
 """Elevation from which a camera looks up: there a view of 80 degrees has lost the ground."""
@@ -82,8 +85,24 @@ class Rig:
             there = elevation.abs() <= ABOVE
             if direction is not Direction.HORIZON:
                 # A camera on the border of two quarters looks towards the one to its right.
-                quarter = torch.floor(azimuth / (math.pi / 2) + 0.5 + 1e-6).long() % len(QUARTERS)
+                quarter = torch.floor(azimuth / (math.pi / 2) + 0.5 + NEAR).long() % len(QUARTERS)
                 there &= quarter == QUARTERS.index(direction)
+        return tuple(there.nonzero()[:, 0].tolist())
+
+    def between(self, azimuths: Span | None, elevations: Span | None) -> tuple[int, ...]:
+        """Numbers of the cameras that look there, ends included; None: anywhere.
+
+        A span of azimuths whose second end is less than its first goes around the back. No azimuth has a camera that
+        looks straight up or down.
+        """
+        azimuth, elevation = self.directions.unbind(-1)
+        there = torch.ones(len(self), dtype=torch.bool)
+        if azimuths is not None:
+            first, last = azimuths
+            length = last - first if 0 <= last - first <= math.tau else (last - first) % math.tau
+            there &= ((azimuth - first + NEAR) % math.tau <= length + 2 * NEAR) & (elevation.cos() > NEAR)
+        if elevations is not None:
+            there &= (elevation >= elevations[0] - NEAR) & (elevation <= elevations[1] + NEAR)
         return tuple(there.nonzero()[:, 0].tolist())
 
     def turned(self, rotation: Tensor) -> "Rig":

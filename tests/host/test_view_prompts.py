@@ -69,6 +69,22 @@ def test_with_a_rig_lines_may_name_directions(ask, rig):
     assert marks == [None, (8, 9, 10, 11, 16), (12, 13, 14, 15, 17), (0, 1, 2, 7), (3, 4), (5, 6), tuple(range(8))]
 
 
+def test_with_a_rig_lines_may_name_degrees(ask, rig):
+    words = "elevation 60 to 90: zenith\nAzimuth 135 to -135 , elevation -30 to 30: a wall\nazimuth 80 to 100: a door"
+    texts, marks = ask(words, rig=rig)
+    assert texts == ["zenith", "a wall", "a door"]
+    assert marks == [(16,), (3, 4, 5), (2,)]
+
+
+def test_degrees_that_cannot_be_are_refused(ask, rig):
+    with pytest.raises(ValueError, match="'elevation 30 to -30' ends below where it begins"):
+        ask("elevation 30 to -30: a", rig=rig)
+    with pytest.raises(ValueError, match="'azimuth 1.2.3 to 4' are no degrees"):
+        ask("azimuth 1.2.3 to 4: a", rig=rig)
+    with pytest.raises(ValueError, match="no view of this rig looks at azimuth 5 to 10; leave the line"):
+        ask("azimuth 5 to 10: a", rig=rig)
+
+
 def test_without_a_rig_directions_are_words(ask):
     assert ask("up: sky\nfront: a house") == (["up: sky", "front: a house"], [(0,), (1,)])
 

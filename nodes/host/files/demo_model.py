@@ -1,7 +1,7 @@
 """The embedded demo model as the host's own MODEL, CLIP, VAE and CONTROL_NET."""
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,8 @@ import comfy.supported_models
 import torch
 from torch import Tensor
 
+from ....demo.around import TEXT_CONFIG_AROUND, changed
+from ....demo.captions import VOCABULARY_AROUND
 from ....demo.checkpoint import check_checkpoint
 from ....demo.controlnet import CONTROL_CONFIG
 from ....demo.export import PREFIXES, REMEDY, WEIGHTS
@@ -44,12 +46,15 @@ class _Checkpoint:
         return json.loads(self.metadata[name])
 
 
-def load_demo_model() -> tuple[object, object, object, object]:
+def load_demo_model(around: bool = False) -> tuple[object, object, object, object]:
     """(MODEL, CLIP, VAE, CONTROL_NET) built from the host's UNetModel, CLIP interface, AutoencoderKL, ControlNet.
 
-    Raises ValueError naming the pack's file where one is missing or damaged.
+    around: the model that looks up and down, too. Raises ValueError naming the pack's file where one is missing or
+    damaged.
     """
     checkpoint, control = _read(), _control()  # what may be damaged, before the rest is made
+    if around:
+        checkpoint = _around(checkpoint)
     return _model(checkpoint), _clip(checkpoint), _vae(checkpoint), control
 
 
@@ -67,6 +72,12 @@ def _read() -> _Checkpoint:
         for part, prefix in PREFIXES.items()
     }
     return _Checkpoint(file.metadata, **parts)
+
+
+def _around(landscapes: _Checkpoint) -> _Checkpoint:
+    unet, text = changed(landscapes.unet)
+    metadata = {"vocab": json.dumps(VOCABULARY_AROUND), "text_config": json.dumps(TEXT_CONFIG_AROUND)}
+    return replace(landscapes, metadata={**landscapes.metadata, **metadata}, unet=unet, text=text)
 
 
 def _model(checkpoint: _Checkpoint) -> object:

@@ -169,6 +169,17 @@ def test_directions_have_names():
     assert around.towards(Direction.UP) == ()
 
 
+def test_directions_have_degrees():
+    turn = math.radians
+    assert FULL.between(None, (turn(60), turn(90))) == (16,)
+    assert FULL.between(None, (turn(45), turn(45))) == (8, 9, 10, 11), "both ends count"
+    assert FULL.between((turn(135), turn(-135)), (turn(-30), turn(30))) == (3, 4, 5), "around the back"
+    assert FULL.between((turn(-45), turn(45)), (turn(-30), turn(30))) == (0, 1, 7)
+    assert FULL.between((turn(-180), turn(180)), None) == tuple(range(16)), "poles have no azimuth"
+    assert FULL.between((turn(0), turn(360)), (0, 0)) == tuple(range(8))
+    assert FULL.between((turn(10), turn(20)), (0, 0)) == ()
+
+
 def test_the_canvas_may_be_finer_than_the_views():
     """Then a cell of a view is the mean of what it covers: nothing aliases, no cell is passed over."""
     canvas = torch.zeros(1, 1, 512, 1024, dtype=torch.float64)
