@@ -100,6 +100,50 @@ def agrees(ours, stock):
         same(result, stock())
 
 
+@pytest.fixture
+def sphere(run_node):
+    """(VIEWS that agree in latents, RIG) of six views of 64 px that overlap, of a picture of 256 x 128 px."""
+    rig = run_node("SyncDiffusionCameraRig", rig="cube", fov=110.0)[0]
+    return run_node("SyncDiffusionSphereViews", rig=rig, width=256, view_size=64, agree_in="latents")[0], rig
+
+
+def disagreement(module, rig, views: torch.Tensor) -> float:
+    """Mean difference of latents [V, 4, 8, 8] from their mean where several cameras see a cell of the sphere."""
+    maps = [module.sphere_views(type(rig)(turn[None], rig.fov), (16, 32), (8, 8)) for turn in rig.rotations]
+    parts = [each.unproject(view[None]) for each, view in zip(maps, views, strict=True)]
+    seen = torch.stack([part.weight[0, 0] > 0 for part in parts])  # [V, H, W]
+    values = torch.stack([part.mean()[0] for part in parts])  # [V, 4, H, W]
+    count = seen.sum(dim=0)
+    mean = (values * seen[:, None]).sum(dim=0) / count.clamp(min=1)
+    apart = (values - mean).abs().mean(dim=1) * seen
+    return float(apart.sum(dim=0)[count > 1].sum() / count[count > 1].sum())
+
+
+@pytest.mark.parametrize("which", SAMPLERS, ids=IDS)
+def test_views_of_a_sphere_agree_or_it_is_said_why_not(which, sphere, sampler_of, run_node, models, small, core_of):
+    """Synchronise Views under every sampler: far closer than the same noise without it."""
+    views, rig = sphere
+    if which[0] in FRAMES_ONLY:
+        return
+    model, inner = models["eps"], sampler_of(which)
+
+    def run(model: object) -> torch.Tensor:
+        prompts = {name: small.conditioning(number) for name, number in GUIDERS["CFGGuider"]["prompts"].items()}
+        return run_node(
+            "SamplerCustomAdvanced",
+            noise=run_node("RandomNoise", noise_seed=3)[0],
+            guider=run_node("CFGGuider", model=model, **prompts, cfg=4.0)[0],
+            sampler=inner,
+            sigmas=run_node("BasicScheduler", model=model, scheduler="normal", steps=STEPS, denoise=1.0)[0],
+            latent_image=small.empty_latent(64, 64, batch=len(rig)),
+        )[0]["samples"]
+
+    result, words = said(lambda: run(run_node("SyncDiffusionSynchroniseViews", model=model, views=views)[0]))
+    if words is None:
+        module = core_of("canvases.sphere")
+        assert disagreement(module, rig, result) < 0.15 * disagreement(module, rig, run(model))
+
+
 @pytest.mark.parametrize("which", SAMPLERS, ids=IDS)
 class TestEverySampler:
     """Through SyncDiffusion Sampler, at its widgets' defaults."""
