@@ -5,13 +5,11 @@ lie at half integers. ``rigs`` has the cameras.
 """
 
 import math
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from ..views.gathered import GatheredViews, Inverse
-from ..views.schedule import CellGrid, Resolved, Space, Still
 from .bilinear import around
 from .rigs import Rig
 
@@ -87,47 +85,6 @@ def share_seen(rig: Rig, times: int = 1, canvas: Size = (180, 360)) -> float:
     """Share of the sphere, by solid angle, that at least so many square views see."""
     area, seen = solid_angle(canvas), (seen_at(rig, canvas).abs().amax(dim=-1) <= 1).sum(dim=0)
     return float((area * (seen >= times)).sum() / area.sum())
-
-
-@dataclass(frozen=True)
-class SphereViews:
-    """The whole sphere as one picture, and the cameras that look at it: a ViewSpec.
-
-    size_px: (height, width) of the picture, twice as wide as high. view_px: of every view.
-    """
-
-    rig: Rig
-    size_px: Size
-    view_px: Size
-    space: Space = Space.RGB
-    distinct: bool = False
-    by_views: bool = True
-
-    def __post_init__(self) -> None:
-        height, width = self.size_px
-        if width != 2 * height or height < 1:
-            raise ValueError(
-                f"the picture of a sphere is twice as wide as high, got {width} x {height} px; use {2 * height} x "
-                f"{height}"
-            )
-
-    def shown(self, canvas: Tensor) -> Tensor:
-        """The canvas as it is."""
-        return canvas
-
-    def resolve(self, canvas: Size | None, grid: CellGrid) -> Resolved:
-        """The views for a model; see ``ViewSpec``."""
-        view = (grid.along("view_height", self.view_px[0]), grid.along("view_width", self.view_px[1]))
-        whole = CellGrid(grid.cell_px)  # the canvas is never shown to a network: it need not be in patches
-        cells = (whole.along("height", self.size_px[0]), whole.along("width", self.size_px[1]))
-        if canvas is not None and tuple(canvas) != cells:
-            raise ValueError(
-                f"the canvas is {canvas[1] * grid.cell_px} x {canvas[0] * grid.cell_px} px, the picture of the sphere "
-                f"{self.size_px[1]} x {self.size_px[0]} px; give both the same size"
-            )
-        latent = Still(sphere_views(self.rig, cells, view))
-        pixels = latent if grid.cell_px == 1 else Still(sphere_views(self.rig, self.size_px, self.view_px))
-        return Resolved(latent, pixels)
 
 
 def _cell(row: Tensor, column: Tensor, canvas: Size) -> Tensor:
