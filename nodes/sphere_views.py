@@ -62,6 +62,7 @@ class SphereViews(io.ComfyNode):
                     "moves",
                     options=Motion,
                     default=Motion.STILL,
+                    optional=True,
                     advanced=True,
                     tooltip="turning: the rig stands elsewhere at every step, so that a cube of 95 degrees does with "
                     "six views a step instead of eighteen. Views get fresh noise at every step, which makes softer "

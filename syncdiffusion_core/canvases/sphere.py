@@ -27,7 +27,7 @@ def sphere_views(rig: Rig, canvas: Size, view: Size) -> GatheredViews:
     borders; as it gathers, a view counts by the solid angle that it covers and not by its number of cells.
     """
     directions = directions_of(canvas).flatten(0, 1)
-    inverses = [_inverse(_place(directions, each, rig.fov, view[1] / view[0]), view) for each in rig.rotations]
+    inverses = [_inverse(directions, each, rig.fov, view) for each in rig.rotations]
     return GatheredViews(*looked_at(rig, canvas, view), canvas, inverses)
 
 
@@ -115,11 +115,14 @@ def _place(directions: Tensor, rotation: Tensor, fov: float, aspect: float) -> T
     return torch.where((z < 0)[..., None], place, torch.inf)
 
 
-def _inverse(place: Tensor, view: Size) -> Inverse:
-    """What a view says of the cells of the canvas that it sees at these places [cells, 2]."""
+def _inverse(directions: Tensor, rotation: Tensor, fov: float, view: Size) -> Inverse:
+    """What a view says of the cells of the canvas in these unit directions [cells, 3] that it sees."""
     height, width = view
-    (cells,) = (place.abs().amax(dim=-1) <= 1).nonzero(as_tuple=True)
-    place = place[cells]
+    furthest = math.cos(math.atan(math.tan(fov / 2) * math.hypot(1, width / height)))  # a corner
+    (cells,) = (directions @ -rotation[:, 2] >= furthest - 1e-9).nonzero(as_tuple=True)
+    place = _place(directions[cells], rotation, fov, width / height)
+    inside = (place[:, 0].abs() <= 1) & (place[:, 1].abs() <= 1)
+    cells, place = cells[inside], place[inside]
     weight = (1 - place.abs()).prod(dim=-1).clamp(min=LEAST_WEIGHT)
     corners = around(*((place + 1) / 2 * torch.tensor([height, width]) - 0.5).unbind(-1))
     taps = [row.clamp(0, height - 1) * width + column.clamp(0, width - 1) for row, column, _ in corners]
