@@ -64,9 +64,9 @@ class SphereViews(io.ComfyNode):
                     default=Motion.STILL,
                     optional=True,
                     advanced=True,
-                    tooltip="turning: the rig stands elsewhere at every step, so that a cube of 95 degrees does with "
-                    "six views a step instead of eighteen. Views get fresh noise at every step, which makes softer "
-                    "pictures; only for View Sampler, with synctweedies and the sampler ddim or euler.",
+                    tooltip="turning: the rig stands elsewhere at every step, so that a cube of 95 degrees is enough, "
+                    "six views instead of eighteen. Each step has noise of its own, which makes softer pictures. Only "
+                    "in View Sampler with synctweedies and ddim or euler.",
                 ),
             ],
             outputs=[

@@ -70,9 +70,8 @@ class SphereViews:
 class TurningSphere:
     """Perspective views (height, width) of an equirectangular canvas (height, width), by a rig that turns.
 
-    A ``ViewSchedule``. every: the views of the rig at rest; those of a step have the names of the ones at rest that
-    they look nearest to. Beside them one step's tables are held: they are larger than pictures. first: the step that
-    a run begins with.
+    A ``ViewSchedule``. every: the views of the rig at rest, by whose names those of a step are known. Beside them one
+    step's tables are held: they are larger than pictures. first: the step that a run begins with.
     """
 
     moves = True

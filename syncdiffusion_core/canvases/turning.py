@@ -5,7 +5,6 @@ number (R2 sequence, Roberts 2018), and belong to the step alone: a run has the 
 """
 
 import math
-from dataclasses import replace
 from enum import Enum
 
 from .rigs import Rig, looking
@@ -14,6 +13,8 @@ PLASTIC = 1.32471795724474602596
 """The real root of x^3 = x + 1: multiples of 1/x and 1/x^2, modulo 1, spread the most evenly in a square."""
 TILT = math.radians(15)
 """Most that a turn lifts or lowers the front of the rig: views further from upright are rare in what models learnt."""
+SAME = 1e-3
+"""Angle below which two cameras look at the same place."""
 
 
 class Motion(str, Enum):
@@ -24,22 +25,20 @@ class Motion(str, Enum):
 
 
 def turned(rig: Rig, step: int) -> Rig:
-    """The rig at a step, at rest at step 0: turned about the vertical axis by any angle, after a tilt of at most TILT.
+    """The rig at a step, at rest at step 0: tilted by at most TILT, then turned about the vertical axis.
 
-    Its cameras are in the places of those at rest that they look nearest to, so that a camera's number still says
-    where it looks: in a ring to within half the angle between two of its cameras, and the tilt.
+    It turns by at most half the angle between cameras, either way: a cube or a ring comes to stand everywhere, and a
+    camera's number still says where it looks.
     """
-    yaw = math.tau * (step / PLASTIC % 1)
-    tilt = TILT * (2 * ((0.5 + step / PLASTIC**2) % 1) - 1)
-    return _by_direction(rig.turned(looking(yaw, tilt)), rig)
+    yaw, tilt = (
+        most * (2 * ((0.5 + step * share) % 1) - 1)
+        for most, share in ((_half_apart(rig), 1 / PLASTIC), (TILT, 1 / PLASTIC**2))
+    )
+    return rig.turned(looking(yaw, tilt))
 
 
-def _by_direction(rig: Rig, rest: Rig) -> Rig:
-    """The cameras in the order of those at rest, the pairs that look most alike first."""
-    alike = rest.rotations[:, :, 2] @ rig.rotations[:, :, 2].T  # [V at rest, V]
-    order = [0] * len(rig)
-    for _ in order:
-        place, camera = divmod(int(alike.argmax()), len(rig))
-        order[place] = camera
-        alike[place], alike[:, camera] = -math.inf, -math.inf
-    return replace(rig, rotations=rig.rotations[order])
+def _half_apart(rig: Rig) -> float:
+    """Half the least angle between two cameras that look elsewhere, pi for one alone."""
+    forward = rig.rotations[:, :, 2]
+    apart = (forward @ forward.T).clamp(-1, 1).acos()
+    return float(apart[apart > SAME].min()) / 2 if bool((apart > SAME).any()) else math.pi
