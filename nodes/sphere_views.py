@@ -86,8 +86,8 @@ class SphereViews(io.ComfyNode):
         return io.NodeOutput(spec, len(rig))
 
 
-def check_rig(rig: object) -> None:
-    """Raise ValueError for what is no rig."""
-    check_connected("rig", rig, "add a Camera Rig node")
+def check_rig(rig: object, name: str = "rig") -> None:
+    """Raise ValueError for what is no rig; name: of its socket."""
+    check_connected(name, rig, "add a Camera Rig node")
     if not isinstance(rig, Rig):
-        raise ValueError("rig: these are no cameras; connect a Camera Rig node")
+        raise ValueError(f"{name}: these are no cameras; connect a Camera Rig node")
