@@ -18,6 +18,7 @@ SAME_FOV = 1e-4
 LEAST_LENGTH = 1e-6
 """Below it a direction or a quaternion says nothing."""
 SAME_PLACE = 1e-6
+"""Units of the scene within which cameras stand in one place."""
 
 
 class Camera(NamedTuple):

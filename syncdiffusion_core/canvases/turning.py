@@ -12,7 +12,7 @@ from .rigs import Rig, looking
 PLASTIC = 1.32471795724474602596
 """The real root of x^3 = x + 1: multiples of 1/x and 1/x^2, modulo 1, spread the most evenly in a square."""
 TILT = math.radians(15)
-"""Most that a turn lifts or lowers the front of the rig: views further from upright are rare in what models learnt."""
+"""Most that a turn lifts or lowers the front of the rig, and rolls its sides: models learnt from upright pictures."""
 SAME = 1e-3
 """Angle below which two cameras look at the same place."""
 

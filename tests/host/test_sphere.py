@@ -263,13 +263,16 @@ class TestTurning:
             sphere(rig(rig="ring")[0], moves="turning")
 
     def test_a_mask_for_each_view_is_refused(self, models, small, cube, view_sampler, run_node):
-        masks = {"mask": torch.ones(6, 64, 64), "strength": 1.0, "set_cond_area": "default"}
+        values = (torch.rand(6, 64, 64, generator=torch.manual_seed(2)) > 0.5).float()
+        masks = {"mask": values, "strength": 1.0, "set_cond_area": "default"}
         masked = run_node("ConditioningSetMask", conditioning=small.conditioning(5), **masks)[0]
         with pytest.raises(ValueError, match="a mask is a batch of 6, and views that turn"):
             view_sampler(models["eps"], cube(), positive=[*small.conditioning(1), *masked])
-        masks["mask"] = masks["mask"][:1]
-        one = run_node("ConditioningSetMask", conditioning=small.conditioning(5), **masks)[0]
-        assert view_sampler(models["eps"], cube(), positive=[*small.conditioning(1), *one])[0].isfinite().all()
+        made = []
+        for mask in (values[:1], values[:1].expand(6, -1, -1)):
+            one = run_node("ConditioningSetMask", conditioning=small.conditioning(5), **{**masks, "mask": mask})[0]
+            made.append(view_sampler(models["eps"], cube(), positive=[*small.conditioning(1), *one])[0])
+        assert torch.equal(*made), "one for all, and the same for each"
 
     def test_a_stock_sampler_is_refused(self, models, cube, run_node):
         with pytest.raises(ValueError, match="views: they turn at every step, .*; use View Sampler"):

@@ -80,14 +80,14 @@ class ViewSlicer:
         count, n = value.shape[0], self._n_samples
         if count == 1:
             return value
-        if count == n and self._moves:
-            return value[list(rows.samples)]
-        if self._moves:
+        if self._moves and count != n:
+            if bool((value == value[:1]).all()):
+                return value[:1]
             raise ValueError(
                 f"conditioning: {what} is a batch of {count}, and views that turn at every step have no pictures of "
                 "their own; give one for all, or set moves of Sphere Views to 'still'"
             )
-        if count == len(self._views):
+        if count == len(self._views) and not self._moves:
             return value[list(rows.views)]
         if count == n:
             return value[list(rows.samples)]
