@@ -5,6 +5,7 @@ import math
 import torch
 from comfy_api.latest import io
 
+from ..syncdiffusion_core.canvases.cameras import camera_of, joined, rig_of, stand_apart
 from ..syncdiffusion_core.canvases.rigs import Rig, RigKind, make_rig
 from ..syncdiffusion_core.canvases.sphere import seen_at, share_seen
 from .drawing.rig import draw_rig
@@ -13,16 +14,19 @@ from .host.panoramas import to_image
 from .host.progress import say, warn
 from .sockets import CATEGORY
 from .sockets import Rig as RigSocket
+from .sphere_views import check_rig
 
 PICTURE = (512, 1024)
 BORDER = 0.97
 """From there on a view's border is drawn."""
+CAMERAS = tuple(f"camera_{number}" for number in range(1, 7))
+APART = "the cameras stand in different places, and a rig looks around from one: only where they look counts"
 LEAST_SHARED = 0.05
 """Share of the sphere that two views have to see: below it hardly anything brings views together."""
 
 
 class CameraRig(io.ComfyNode):
-    """A kind of rig and a field of view -> RIG."""
+    """A kind of rig and a field of view, or the host's cameras -> RIG."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:
@@ -69,6 +73,13 @@ class CameraRig(io.ComfyNode):
                     advanced=True,
                     tooltip="Degrees by which the whole rig is turned, its front upwards.",
                 ),
+                *_camera_inputs(),
+                RigSocket.Input(
+                    "more",
+                    optional=True,
+                    tooltip="Another rig of the same field of view, whose cameras come after these: a ring for poles "
+                    "of your own, or more than six cameras.",
+                ),
             ],
             outputs=[
                 RigSocket.Output(display_name="rig", tooltip="For Sphere Views, Equirect to Views, Views to Equirect."),
@@ -87,16 +98,37 @@ class CameraRig(io.ComfyNode):
         return told(lambda: check_widgets(cls, rig=rig, count=count, fov=fov, tilt=tilt))
 
     @classmethod
-    def execute(cls, rig, count, fov, tilt) -> io.NodeOutput:
+    def execute(cls, rig, count, fov, tilt, more=None, **given) -> io.NodeOutput:
         check_widgets(cls, rig=rig, count=count, fov=fov, tilt=tilt)
-        made = make_rig(RigKind(rig), count, math.radians(fov), math.radians(tilt))
-        _say_shares(made)
+        cameras = {name: camera_of(name, given[name]) for name in CAMERAS if given.get(name) is not None}
+        made = rig_of(cameras) if cameras else make_rig(RigKind(rig), count, math.radians(fov), math.radians(tilt))
+        if more is not None:
+            check_rig(more, "more")
+            made = joined(made, "more", more)
+        _say_shares(made, *([APART] if stand_apart(cameras) else []))
         return io.NodeOutput(made, to_image([_drawn(made)]), len(made))
 
 
-def _say_shares(rig: Rig) -> None:
+def _camera_inputs() -> list[io.Input]:
+    first, *others = CAMERAS
+    return [
+        io.Load3DCamera.Input(
+            first,
+            optional=True,
+            tooltip="A camera from Create Camera Info or Load 3D. With one, the rig is of these cameras, by their "
+            "direction, roll and vertical field of view, and the widgets are of no effect.",
+        ),
+        *[
+            io.Load3DCamera.Input(name, optional=True, tooltip="A further one, with the same field of view.")
+            for name in others
+        ],
+    ]
+
+
+def _say_shares(rig: Rig, *remarks: str) -> None:
     once, twice = share_seen(rig), share_seen(rig, 2)
-    say(f"{len(rig)} views, at every step: {once:.0%} of the sphere is seen, {twice:.0%} by two or more")
+    views = f"{len(rig)} views, at every step: {once:.0%} of the sphere is seen, {twice:.0%} by two or more"
+    say("\n".join([views, *remarks]))
     if len(rig) > 1 and twice < LEAST_SHARED:
         warn("the views hardly overlap, so nothing makes one scene of them; choose more views or a wider fov")
 

@@ -5,7 +5,8 @@ import math
 from comfy_api.latest import io
 
 from ..syncdiffusion_core.canvases.rigs import Rig
-from ..syncdiffusion_core.canvases.sphere import SphereViews as Spec
+from ..syncdiffusion_core.canvases.sphere_spec import SphereViews as Spec
+from ..syncdiffusion_core.canvases.turning import Motion
 from ..syncdiffusion_core.views.schedule import Space
 from .host.inputs import check_connected, check_widgets
 from .host.progress import say
@@ -57,6 +58,16 @@ class SphereViews(io.ComfyNode):
                     "again, which keeps edges. latents: much faster, and softer, as latents do not bend with their "
                     "pictures.",
                 ),
+                io.Combo.Input(
+                    "moves",
+                    options=Motion,
+                    default=Motion.STILL,
+                    optional=True,
+                    advanced=True,
+                    tooltip="turning: the rig stands elsewhere at every step, so that a cube of 95 degrees is enough, "
+                    "six views instead of eighteen. Each step has noise of its own, which makes softer pictures. Only "
+                    "in View Sampler with synctweedies and ddim or euler.",
+                ),
             ],
             outputs=[
                 Views.Output(display_name="views", tooltip="The views, for View Sampler or Synchronise Views."),
@@ -65,17 +76,18 @@ class SphereViews(io.ComfyNode):
         )
 
     @classmethod
-    def execute(cls, rig, width, view_size, agree_in) -> io.NodeOutput:
+    def execute(cls, rig, width, view_size, agree_in, moves=Motion.STILL) -> io.NodeOutput:
         check_rig(rig)
-        check_widgets(cls, width=width, view_size=view_size, agree_in=agree_in)
+        check_widgets(cls, width=width, view_size=view_size, agree_in=agree_in, moves=moves)
         own = math.pi * view_size / math.tan(rig.fov / 2)
         if width < COARSE * own:
             say(f"the picture is coarser than its views, which show more than it keeps; a width of {own:.0f} is theirs")
-        return io.NodeOutput(Spec(rig, (width // 2, width), (view_size, view_size), Space(agree_in)), len(rig))
+        spec = Spec(rig, (width // 2, width), (view_size, view_size), Space(agree_in), Motion(moves))
+        return io.NodeOutput(spec, len(rig))
 
 
-def check_rig(rig: object) -> None:
-    """Raise ValueError for what is no rig."""
-    check_connected("rig", rig, "add a Camera Rig node")
+def check_rig(rig: object, name: str = "rig") -> None:
+    """Raise ValueError for what is no rig; name: of its socket."""
+    check_connected(name, rig, "add a Camera Rig node")
     if not isinstance(rig, Rig):
-        raise ValueError("rig: these are no cameras; connect a Camera Rig node")
+        raise ValueError(f"{name}: these are no cameras; connect a Camera Rig node")

@@ -4,8 +4,8 @@ Notation: f, g — project and unproject; A — weighted mean; F = f∘A∘g; D,
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Protocol
+from dataclasses import dataclass, replace
+from typing import NamedTuple, Protocol
 
 import torch
 from torch import Tensor
@@ -14,10 +14,18 @@ from .batching import WindowBatches
 from .perceptual.distance import Decoder
 from .views.fill import fill
 from .views.relations import coverage
+from .views.schedule import ViewSchedule
 from .views.view_set import Sums, ViewSet, aggregate
 
 Encoder = Callable[[Tensor], Tensor]
 """encode(pictures [R, 3, H, W] in [0, 1]) -> x0 [R, C, …, h, w]: the decoder's twin."""
+
+
+class Agreed(NamedTuple):
+    """What views agree on, as it lies on the canvas. rest: latents of what the codec loses, where pictures agree."""
+
+    canvas: Tensor
+    rest: Tensor | None = None
 
 
 class Agreement(Protocol):
@@ -30,6 +38,18 @@ class Agreement(Protocol):
 
     def canvas(self, views: ViewSet, x: Tensor) -> Tensor:
         """A(g(x))."""
+        ...
+
+    def at(self, step: int) -> "Agreement":
+        """The same of the views of a step, where they move."""
+        ...
+
+    def gathered(self, views: ViewSet, x: Tensor) -> Agreed:
+        """A∘g: what these views agree on, which other views of the canvas can be shown."""
+        ...
+
+    def seen(self, views: ViewSet, agreed: Agreed) -> Tensor:
+        """f: views [V*N, C, …, h, w] of it, which need not be those that it was gathered from."""
         ...
 
     def views(self, views: ViewSet, x: Tensor) -> Tensor:
@@ -50,9 +70,21 @@ class LatentAgreement:
         """The mean on the canvas [N, C, …, *canvas]."""
         return aggregate(views, x)
 
+    def at(self, step: int) -> "LatentAgreement":
+        """Itself: it knows no views."""
+        return self
+
+    def gathered(self, views: ViewSet, x: Tensor) -> Agreed:
+        """The mean."""
+        return Agreed(aggregate(views, x))
+
+    def seen(self, views: ViewSet, agreed: Agreed) -> Tensor:
+        """A part of it each."""
+        return views.project(agreed.canvas)
+
     def views(self, views: ViewSet, x: Tensor) -> Tensor:
         """The mean as each view sees it."""
-        return views.project(aggregate(views, x))
+        return self.seen(views, self.gathered(views, x))
 
     def result(self, views: ViewSet, x: Tensor) -> Tensor:
         """The mean, without holes."""
@@ -71,7 +103,8 @@ class PictureAgreement:
 
     pixels: the views at the resolution of pictures, by the names of the run's. residual: whether what the codec loses
     is added again; views that change colours have no latent to do so in. bake: decodes the canvas, ``decode`` being a
-    lighter one. Convention: a canvas of pictures is in [-1, 1], so that a negated picture is a negative one.
+    lighter one. steps: pixels of views that move, step by step.
+    Convention: a canvas of pictures is in [-1, 1], so that a negated picture is a negative one.
     """
 
     decode: Decoder
@@ -80,6 +113,7 @@ class PictureAgreement:
     batches: WindowBatches
     residual: bool = True
     bake: Decoder | None = None
+    steps: ViewSchedule | None = None
 
     in_latents = False
 
@@ -91,20 +125,29 @@ class PictureAgreement:
         """The picture without holes."""
         return filled(self._pixels(views, range(len(views))), self.canvas(views, x))
 
-    def views(self, views: ViewSet, x: Tensor) -> Tensor:
-        """Latents of the views of one picture."""
-        n = len(x) // len(views)
+    def at(self, step: int) -> "PictureAgreement":
+        """With the pixels of the step's views."""
+        return self if self.steps is None else replace(self, pixels=self.steps.at(step))
+
+    def gathered(self, views: ViewSet, x: Tensor) -> Agreed:
+        """One picture, and what the codec loses of it in latents."""
         pictures, lost = self._sums(views, x, self.decode, self.residual)
-        picture, rest = pictures.mean(), None if lost is None else lost.mean()
-        agreed = torch.empty_like(x).unflatten(0, (-1, n))
+        return Agreed(pictures.mean(), None if lost is None else lost.mean())
+
+    def seen(self, views: ViewSet, agreed: Agreed) -> Tensor:
+        """The picture encoded view by view, and the rest added again."""
+        picture, rest = agreed
 
         def encoded(numbers: tuple[int, ...]) -> Tensor:
             seen = self.encode(_unit(self._pixels(views, numbers).project(picture)))
             return seen if rest is None else seen.to(rest) + views.subset(numbers).project(rest)
 
-        for numbers, part in self.batches.each(range(len(views)), encoded):
-            agreed[list(numbers)] = part.unflatten(0, (-1, n))[: len(numbers)].to(x.dtype)
-        return agreed.flatten(0, 1)
+        parts = self.batches.each(range(len(views)), encoded)
+        return torch.cat([part[: len(numbers) * len(picture)] for numbers, part in parts])
+
+    def views(self, views: ViewSet, x: Tensor) -> Tensor:
+        """Latents of the views of one picture."""
+        return self.seen(views, self.gathered(views, x)).to(x.dtype)
 
     def _sums(self, views: ViewSet, x: Tensor, decode: Decoder, residual: bool) -> tuple[Sums, Sums | None]:
         """Of the pictures of all views, and of what the codec loses of their latents."""

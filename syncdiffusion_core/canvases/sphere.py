@@ -5,13 +5,11 @@ lie at half integers. ``rigs`` has the cameras.
 """
 
 import math
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from ..views.gathered import GatheredViews, Inverse
-from ..views.schedule import CellGrid, Resolved, Space, Still
 from .bilinear import around
 from .rigs import Rig
 
@@ -29,7 +27,7 @@ def sphere_views(rig: Rig, canvas: Size, view: Size) -> GatheredViews:
     borders; as it gathers, a view counts by the solid angle that it covers and not by its number of cells.
     """
     directions = directions_of(canvas).flatten(0, 1)
-    inverses = [_inverse(_place(directions, each, rig.fov, view[1] / view[0]), view) for each in rig.rotations]
+    inverses = [_inverse(directions, each, rig.fov, view) for each in rig.rotations]
     return GatheredViews(*looked_at(rig, canvas, view), canvas, inverses)
 
 
@@ -89,47 +87,6 @@ def share_seen(rig: Rig, times: int = 1, canvas: Size = (180, 360)) -> float:
     return float((area * (seen >= times)).sum() / area.sum())
 
 
-@dataclass(frozen=True)
-class SphereViews:
-    """The whole sphere as one picture, and the cameras that look at it: a ViewSpec.
-
-    size_px: (height, width) of the picture, twice as wide as high. view_px: of every view.
-    """
-
-    rig: Rig
-    size_px: Size
-    view_px: Size
-    space: Space = Space.RGB
-    distinct: bool = False
-    by_views: bool = True
-
-    def __post_init__(self) -> None:
-        height, width = self.size_px
-        if width != 2 * height or height < 1:
-            raise ValueError(
-                f"the picture of a sphere is twice as wide as high, got {width} x {height} px; use {2 * height} x "
-                f"{height}"
-            )
-
-    def shown(self, canvas: Tensor) -> Tensor:
-        """The canvas as it is."""
-        return canvas
-
-    def resolve(self, canvas: Size | None, grid: CellGrid) -> Resolved:
-        """The views for a model; see ``ViewSpec``."""
-        view = (grid.along("view_height", self.view_px[0]), grid.along("view_width", self.view_px[1]))
-        whole = CellGrid(grid.cell_px)  # the canvas is never shown to a network: it need not be in patches
-        cells = (whole.along("height", self.size_px[0]), whole.along("width", self.size_px[1]))
-        if canvas is not None and tuple(canvas) != cells:
-            raise ValueError(
-                f"the canvas is {canvas[1] * grid.cell_px} x {canvas[0] * grid.cell_px} px, the picture of the sphere "
-                f"{self.size_px[1]} x {self.size_px[0]} px; give both the same size"
-            )
-        latent = Still(sphere_views(self.rig, cells, view))
-        pixels = latent if grid.cell_px == 1 else Still(sphere_views(self.rig, self.size_px, self.view_px))
-        return Resolved(latent, pixels)
-
-
 def _cell(row: Tensor, column: Tensor, canvas: Size) -> Tensor:
     """Flat numbers; a row beyond a pole is the one before it, half a turn away."""
     height, width = canvas
@@ -158,11 +115,14 @@ def _place(directions: Tensor, rotation: Tensor, fov: float, aspect: float) -> T
     return torch.where((z < 0)[..., None], place, torch.inf)
 
 
-def _inverse(place: Tensor, view: Size) -> Inverse:
-    """What a view says of the cells of the canvas that it sees at these places [cells, 2]."""
+def _inverse(directions: Tensor, rotation: Tensor, fov: float, view: Size) -> Inverse:
+    """What a view says of the cells of the canvas in these unit directions [cells, 3] that it sees."""
     height, width = view
-    (cells,) = (place.abs().amax(dim=-1) <= 1).nonzero(as_tuple=True)
-    place = place[cells]
+    furthest = math.cos(math.atan(math.tan(fov / 2) * math.hypot(1, width / height)))  # a corner
+    (cells,) = (directions @ -rotation[:, 2] >= furthest - 1e-9).nonzero(as_tuple=True)
+    place = _place(directions[cells], rotation, fov, width / height)
+    inside = (place[:, 0].abs() <= 1) & (place[:, 1].abs() <= 1)
+    cells, place = cells[inside], place[inside]
     weight = (1 - place.abs()).prod(dim=-1).clamp(min=LEAST_WEIGHT)
     corners = around(*((place + 1) / 2 * torch.tensor([height, width]) - 0.5).unbind(-1))
     taps = [row.clamp(0, height - 1) * width + column.clamp(0, width - 1) for row, column, _ in corners]

@@ -41,6 +41,14 @@ def noise_of(views: ViewSet, noise: Tensor) -> Tensor:
     return gathered.reshape(len(views) * n, *lead, *views.view)
 
 
+def redrawn(noise: Tensor, step: int) -> Tensor:
+    """Other noise of a canvas [N, C, …, *canvas], white and of unit variance, for a step of its run.
+
+    Of each sample by its own noise and the step: the same at every call, and whichever samples are beside it.
+    """
+    return torch.stack([_drawn(sample, -1 - step, tuple(sample.shape)) for sample in noise])
+
+
 def _once(cells: Tensor) -> Tensor:
     """Cells [V, h*w] with -1 instead of all but the first of those that occur again in a view."""
     ordered, order = cells.sort(dim=1, stable=True)
@@ -51,10 +59,15 @@ def _once(cells: Tensor) -> Tensor:
 
 def _own(sample: Tensor, names: tuple[int, ...], shape: tuple[int, ...]) -> Tensor:
     """Noise of views beside that of the canvas [C, …, *canvas]: [V, *shape], by their names; 0 for a canvas of 0."""
+    return torch.stack([_drawn(sample, name, shape) for name in names])
+
+
+def _drawn(sample: Tensor, name: int, shape: tuple[int, ...]) -> Tensor:
+    """Noise of another name than that of a canvas, told by it; 0 for a canvas of 0."""
     if not sample.any():
-        return sample.new_zeros(len(names), *shape)
+        return sample.new_zeros(shape)
     # One value would not do: it may be masked, and half precision has few.
     values = sample.flatten()[:: max(sample.numel() // SEED_VALUES, 1)].tolist()
-    seeds = [hashlib.sha256(struct.pack(f"<{len(values)}dq", *values, name)).digest()[:7] for name in names]
-    generators = [torch.Generator().manual_seed(int.from_bytes(seed, "little")) for seed in seeds]
-    return torch.stack([torch.randn(shape, generator=generator) for generator in generators]).to(sample)
+    seed = hashlib.sha256(struct.pack(f"<{len(values)}dq", *values, name)).digest()[:7]
+    generator = torch.Generator().manual_seed(int.from_bytes(seed, "little"))
+    return torch.randn(shape, generator=generator).to(sample)

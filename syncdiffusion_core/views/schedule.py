@@ -10,7 +10,10 @@ from .view_set import ViewSet
 
 
 class ViewSchedule(Protocol):
-    """The views of a run, step by step. every: all of them, among which the views of a step have their names."""
+    """The views of a run, step by step. every: all of them, among which the views of a step have their names.
+
+    A view of a step is the one of its name, or stands in for it where the whole set turns.
+    """
 
     @property
     def every(self) -> ViewSet: ...

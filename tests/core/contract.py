@@ -17,6 +17,7 @@ from syncdiffusion_core.canvases.grids import Grid
 from syncdiffusion_core.canvases.images import ImageLook, ImageMap, ImageViews
 from syncdiffusion_core.canvases.rigs import RigKind, make_rig
 from syncdiffusion_core.canvases.sphere import sphere_views
+from syncdiffusion_core.canvases.sphere_spec import TurningSphere
 from syncdiffusion_core.canvases.window_layout import WindowLayout
 from syncdiffusion_core.canvases.windows import full_canvas
 from syncdiffusion_core.views.schedule import CellGrid, Still, ViewSchedule
@@ -25,12 +26,14 @@ from syncdiffusion_core.views.tables import LinearViews
 
 class Canvas(NamedTuple):
     """make: the views, made afresh at every call. What they claim: adjoint, that every weight is 1 and unproject the
-    adjoint of project; covers, that every step sees every cell; moves, that steps see different views."""
+    adjoint of project; covers, that every step sees every cell; moves, that steps see different views; turns, that
+    these are others under the same names."""
 
     make: Callable[[], ViewSchedule]
     adjoint: bool = True
     covers: bool = True
     moves: bool = False
+    turns: bool = False
 
 
 def windows(canvas: tuple[int, int], window: tuple[int, int], stride: tuple[int, int], **other) -> ViewSchedule:
@@ -61,6 +64,11 @@ def _halved(canvas: Tensor, number: int) -> Tensor:
     return F.avg_pool2d(canvas if number == 0 else canvas.flip(-2), 2)
 
 
+def turning_cube() -> ViewSchedule:
+    """Six views of 95 degrees with 12 cells a side, of an equirectangular canvas of 24 x 48."""
+    return TurningSphere(make_rig(RigKind.CUBE, 1, math.radians(95)), (24, 48), (12, 12))
+
+
 GRADIENT = torch.linspace(0, 1, 40 * 30).view(1, 40, 30).sin()
 RING = [(azimuth, 0.0) for azimuth in range(0, 360, 90)]
 
@@ -84,6 +92,7 @@ CANVASES = {
     "cube": Canvas(lambda: cube(*RING, (0, 90), (0, -90)), adjoint=False),
     "sphere": Canvas(lambda: sphere(RigKind.THREE_RINGS, 8), adjoint=False),
     "icosahedron of a sphere": Canvas(lambda: sphere(RigKind.ICOSAHEDRON, 1), adjoint=False),
+    "a turning cube of a sphere": Canvas(turning_cube, adjoint=False, moves=True, turns=True),
     "a ring of a sphere": Canvas(lambda: sphere(RigKind.RING, 6), adjoint=False, covers=False),
     "a ring of a cube": Canvas(lambda: cube(*RING), adjoint=False, covers=False),
 }

@@ -1,10 +1,15 @@
 """360 degree pictures through nodes: rigs, pictures taken apart and put together, views denoised into one sphere."""
 
+import gc
 import math
 
+import comfy.model_management
 import pytest
 import torch
+from faulty import Fault, faulty
 from heard import said
+
+from bench.campaign.control import alive
 
 RIG = {"rig": "ring and poles", "count": 6, "fov": 100.0}
 NODE = "SyncDiffusionPreviewPanorama"
@@ -167,6 +172,111 @@ class TestSphereViews:
     def test_sizes_that_the_model_cannot_have(self, models, sphere, view_sampler):
         with pytest.raises(ValueError, match="height must be a multiple of 8 px for this model, got 132"):
             view_sampler(models["eps"], sphere(width=264))
+
+
+class TestTurning:
+    """A cube that stands elsewhere at every step."""
+
+    @pytest.fixture
+    def cube(self, rig, sphere):
+        """VIEWS of a cube that turns; cube(**widgets) of Sphere Views."""
+        return lambda **widgets: sphere(rig(rig="cube", fov=95.0)[0], **{"moves": "turning", **widgets})
+
+    @pytest.mark.parametrize("kind", ["eps", "flow"])
+    @pytest.mark.parametrize("space", ["latents", "pictures"])
+    def test_views_become_one_sphere(self, models, vae, cube, view_sampler, kind, space):
+        views = cube(agree_in=space)
+        samples, image, _ = view_sampler(models[kind], views, vae=vae, steps=4)
+        assert tuple(samples.shape) == (6, 4, 8, 8)
+        assert tuple(image.shape) == (1, 128, 256, 3)
+        assert image.isfinite().all()
+        assert torch.equal(view_sampler(models[kind], views, vae=vae, steps=4)[1], image)
+        still, _, _ = view_sampler(models[kind], cube(agree_in=space, moves="still"), vae=vae, steps=4)
+        assert not torch.equal(still, samples)
+
+    def test_one_step_is_the_still_rig(self, models, cube, view_sampler):
+        one, _, _ = view_sampler(models["eps"], cube(), steps=1)
+        still, _, _ = view_sampler(models["eps"], cube(moves="still"), steps=1)
+        assert (one - still).abs().max() <= 1e-4 * still.abs().max()
+
+    def test_a_step_shows_the_model_six_views(self, models, cube, view_sampler):
+        from comfy.patcher_extension import WrappersMP
+
+        model, rows = models["eps"].clone(), []
+
+        def apply(executor, x, *args, **kwargs):
+            rows.append(len(x))
+            return executor(x, *args, **kwargs)
+
+        model.add_wrapper_with_key(WrappersMP.APPLY_MODEL, "test", apply)
+        view_sampler(model, cube(), steps=3)
+        assert sum(rows) == 3 * 6 * 2, "of each prompt"
+
+    def test_prompts_stay_with_directions(self, models, small, cube, view_sampler):
+        """A line for the poles and one for the horizon, as View Prompts marks them."""
+
+        def own(prompt, *views):
+            return [[tensor, {**options, "syncdiffusion_views": views}] for tensor, options in prompt]
+
+        both = [*own(small.conditioning(1), 0, 1, 2, 3), *own(small.conditioning(5), 4, 5)]
+        marked, _, _ = view_sampler(models["eps"], cube(), positive=both)
+        alike, _, _ = view_sampler(models["eps"], cube(), positive=small.conditioning(1))
+        assert marked.isfinite().all()
+        assert not torch.equal(marked, alike)
+
+    def test_guidance(self, models, vae, cube, view_sampler, guidance):
+        plain, _, _ = view_sampler(models["eps"], cube(), vae=vae)
+        moved, _, trace = view_sampler(models["eps"], cube(), vae=vae, guidance=guidance())
+        assert moved.isfinite().all()
+        assert not torch.equal(plain, moved)
+        assert trace
+
+    def test_an_interrupt_leaves_nothing(self, models, vae, cube, view_sampler):
+        views, module = cube(agree_in="pictures"), models["eps"].model.diffusion_model
+        wanted, _, _ = view_sampler(models["eps"], views, vae=vae, steps=3)
+        gc.collect()
+        before = alive()
+        stopped = comfy.model_management.InterruptProcessingException
+        with faulty(Fault(2, stop=True), module), pytest.raises(stopped):
+            view_sampler(models["eps"], views, vae=vae, steps=3)
+        again, _, _ = view_sampler(models["eps"], views, vae=vae, steps=3)
+        assert torch.equal(again, wanted)
+        del again
+        gc.collect()
+        count, size = alive()
+        assert count <= before[0] + 2
+        assert size <= before[1] + 2**15
+
+    @pytest.mark.parametrize(
+        ("given", "words"),
+        [
+            ({"sampler_name": "dpmpp_2m"}, "sampler_name: views that turn .* choose ddim or euler"),
+            ({"synchronisation": "multidiffusion"}, "synchronisation: 'multidiffusion' keeps noise from step to step"),
+        ],
+    )
+    def test_refused(self, models, cube, view_sampler, given, words):
+        with pytest.raises(ValueError, match=words):
+            view_sampler(models["eps"], cube(), **given)
+
+    def test_a_rig_with_gaps_is_refused(self, rig, sphere):
+        with pytest.raises(ValueError, match="moves: a rig that turns has to see the whole sphere"):
+            sphere(rig(rig="ring")[0], moves="turning")
+
+    def test_a_mask_for_each_view_is_refused(self, models, small, cube, view_sampler, run_node):
+        values = (torch.rand(6, 64, 64, generator=torch.manual_seed(2)) > 0.5).float()
+        masks = {"mask": values, "strength": 1.0, "set_cond_area": "default"}
+        masked = run_node("ConditioningSetMask", conditioning=small.conditioning(5), **masks)[0]
+        with pytest.raises(ValueError, match="a mask is a batch of 6, and views that turn"):
+            view_sampler(models["eps"], cube(), positive=[*small.conditioning(1), *masked])
+        made = []
+        for mask in (values[:1], values[:1].expand(6, -1, -1)):
+            one = run_node("ConditioningSetMask", conditioning=small.conditioning(5), **{**masks, "mask": mask})[0]
+            made.append(view_sampler(models["eps"], cube(), positive=[*small.conditioning(1), *one])[0])
+        assert torch.equal(*made), "one for all, and the same for each"
+
+    def test_a_stock_sampler_is_refused(self, models, cube, run_node):
+        with pytest.raises(ValueError, match="views: they turn at every step, .*; use View Sampler"):
+            run_node("SyncDiffusionSynchroniseViews", model=models["eps"], views=cube())
 
 
 class TestPreview:

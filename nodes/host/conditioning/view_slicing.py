@@ -21,10 +21,13 @@ Conds = list[list[Cond] | None]
 
 
 class ViewSlicer:
-    """Picks conditioning by rows, for one run over these views of so many samples."""
+    """Picks conditioning by rows, for one run over these views of so many samples.
 
-    def __init__(self, views: ViewSet, n_samples: int) -> None:
-        self._views, self._n_samples = views, n_samples
+    moves: whether they look elsewhere at every step: then none has a picture of its own.
+    """
+
+    def __init__(self, views: ViewSet, n_samples: int, moves: bool = False) -> None:
+        self._views, self._n_samples, self._moves = views, n_samples, moves
         self._hints = _ViewHints(views, self._picked)
 
     def calc_cond_batch(
@@ -77,7 +80,14 @@ class ViewSlicer:
         count, n = value.shape[0], self._n_samples
         if count == 1:
             return value
-        if count == len(self._views):
+        if self._moves and count != n:
+            if bool((value == value[:1]).all()):
+                return value[:1]
+            raise ValueError(
+                f"conditioning: {what} is a batch of {count}, and views that turn at every step have no pictures of "
+                "their own; give one for all, or set moves of Sphere Views to 'still'"
+            )
+        if count == len(self._views) and not self._moves:
             return value[list(rows.views)]
         if count == n:
             return value[list(rows.samples)]

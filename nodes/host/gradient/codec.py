@@ -62,11 +62,11 @@ class Agreeing:
         pixels = resolved.pixels.every
         residual = keeps_colours(pixels)
         if self.look is Look.FULL:
-            return PictureAgreement(decode, encode, pixels, batches, residual)
+            return PictureAgreement(decode, encode, pixels, batches, residual, steps=resolved.pixels)
         if (light := light_encoder(latent_format)) is not None:
             encode = HostEncoder(light, None)
         seen = make_decoder(self.look, self.vae, inner_model)
-        return PictureAgreement(seen, encode, pixels, batches, residual, bake=_Loading(decode))
+        return PictureAgreement(seen, encode, pixels, batches, residual, _Loading(decode), resolved.pixels)
 
 
 def load_codec(agreement: Agreement, patcher: ModelPatcher, memory: float) -> None:

@@ -32,8 +32,14 @@ def synchronise_views(model: object, spec: ViewSpec, agreeing: Agreeing) -> obje
     """A clone of the model that denoises a latent batch of these views into one canvas; see ``_Synchronised``."""
     if model.get_wrappers(WrappersMP.CALC_COND_BATCH, KEY):
         raise ValueError("model: windows or views are on this model already; remove one of the two nodes")
+    resolved = spec.resolve(None, cells_of(model.model))
+    if resolved.latent.moves:
+        raise ValueError(
+            "views: they turn at every step, and a stock sampler keeps the noise of views that stay; use View Sampler, "
+            "or set moves of Sphere Views to 'still'"
+        )
     clone = model.clone()
-    synchronised = _Synchronised(spec, spec.resolve(None, cells_of(model.model)), agreeing)
+    synchronised = _Synchronised(spec, resolved, agreeing)
     clone.add_wrapper_with_key(WrappersMP.SAMPLER_SAMPLE, KEY, synchronised.sampler_sample)
     clone.add_wrapper_with_key(WrappersMP.CALC_COND_BATCH, KEY, synchronised.calc_cond_batch)
     clone.add_wrapper_with_key(WrappersMP.PREDICT_NOISE, KEY, synchronised.predict_noise)

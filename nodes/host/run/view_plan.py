@@ -7,12 +7,13 @@ import comfy.samplers
 from torch import Tensor
 
 from ....syncdiffusion_core.guidance.trace import GuidanceTrace
+from ....syncdiffusion_core.moving import refuse_moving
 from ....syncdiffusion_core.sampling import Sampled
 from ....syncdiffusion_core.strategies import Synchronisation
 from ....syncdiffusion_core.views.schedule import Resolved, Space, ViewSpec
 from ..gradient.codec import Agreeing
 from .memory import AUTOMATIC
-from .plan import Algorithm, refuse_lost_moves, refuse_other_samplers
+from .plan import Algorithm, is_euler, refuse_lost_moves, refuse_other_samplers
 from .settings import GuidanceSettings
 
 
@@ -53,5 +54,12 @@ def refuse_views(plan: ViewPlan) -> None:
             "disconnect guidance, or set its weight to 0"
         )
     refuse_other_samplers(plan.synchronisation, plan.inner, Synchronisation.SYNCTWEEDIES)
+    if plan.resolved.latent.moves:
+        refuse_moving(plan.synchronisation)
+        if not is_euler(plan.inner):
+            raise ValueError(
+                "sampler_name: views that turn are made anew at every step, by a loop of their own; choose ddim or "
+                "euler, or set moves of Sphere Views to 'still'"
+            )
     if guided:
         refuse_lost_moves(plan.inner)

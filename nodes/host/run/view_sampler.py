@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 
 import comfy.model_patcher
 import comfy.samplers
@@ -9,8 +10,10 @@ from comfy.patcher_extension import WrappersMP
 from torch import Tensor
 
 from ....syncdiffusion_core.moment import Moment
+from ....syncdiffusion_core.moving import sample_moving
 from ....syncdiffusion_core.sampling import Method, Sampled, sample
 from ....syncdiffusion_core.strategies import STRATEGIES
+from ....syncdiffusion_core.views.noise import redrawn
 from ....syncdiffusion_core.views.view_set import aggregate
 from ..conditioning.attention_merging import refuse_views as refuse_merged_views
 from ..conditioning.encoding import refuse_context_windows
@@ -46,7 +49,7 @@ class ViewRun(RunBase):
         check_every_view(self.guider.conds, self.views)
         if plan.guidance is not None:
             check_guidance(plan.guidance, self.patcher, plan.view_px, self.views, x[: self.n_samples])
-        self.slicer = ViewSlicer(self.views, self.n_samples)
+        self.slicer = ViewSlicer(self.views, self.n_samples, self.schedule.moves)
         memory = window_memory(
             self.patcher, tuple(x.shape[1:]), self.n_samples, len(self.views), plan.windows_per_batch, plan.guidance
         )
@@ -118,8 +121,11 @@ def _ours(run: ViewRun, guidance: HostGuidance | None, x: Tensor, callback: Call
     def on_step(moment: Moment, x0: Tensor, state: Tensor) -> None:
         told({"i": moment.step, "sigma": moment.sigma, "sigma_hat": moment.sigma, "denoised": x0, "x": moment.x})
 
-    state = _noised_canvas(run) if strategy.on_canvas else x
     method = Method(plan.synchronisation, run.agreement, guidance, run.batches, on_step=on_step)
+    if run.schedule.moves:
+        redraw = partial(redrawn, plan.noise.to(x))
+        return sample_moving(run.denoiser(), run.process, run.schedule, x, run.sigmas, redraw, method)
+    state = _noised_canvas(run) if strategy.on_canvas else x
     return sample(run.denoiser(), run.process, run.schedule, state, run.sigmas, method)
 
 

@@ -9,13 +9,8 @@ import torch
 from torch import Tensor
 
 from syncdiffusion_core.canvases.rigs import QUARTERS, Direction, Rig, RigKind, looking, make_rig
-from syncdiffusion_core.canvases.sphere import (
-    SphereViews,
-    directions_of,
-    share_seen,
-    solid_angle,
-    sphere_views,
-)
+from syncdiffusion_core.canvases.sphere import directions_of, share_seen, solid_angle, sphere_views
+from syncdiffusion_core.canvases.sphere_spec import SphereViews
 from syncdiffusion_core.views.schedule import CellGrid
 from syncdiffusion_core.views.view_set import aggregate
 
