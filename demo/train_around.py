@@ -25,6 +25,7 @@ from .text_encoder import TextEncoder
 from .tokenizer import Tokenizer
 from .train_perceptual import Labelled, finish_net, train_net, weigh_net
 from .train_unet import EMPTY_PROMPTS, noised
+from .vae import SCALE_FACTOR
 
 BATCH = 256 if DEVICE == "cuda" else 32
 """A step of so small a network takes a GPU the same time for any of these."""
@@ -50,29 +51,39 @@ def draw_globes(globes: int = 1200, held_out: int = 100, directory: Path = CACHE
             draw_views(path, count, first)
 
 
+@torch.no_grad()
+def encode_views(directory: Path = CACHE) -> Path:
+    """Latents of all views and what captions are made of, once."""
+    path = directory / "around_latents.pt"
+    if not path.exists():
+        views, vae = read_views(directory / "globes.pt"), load_demo().vae.to(DEVICE)
+        latents = []
+        with in_half(DEVICE):
+            for part in views.images.split(100):
+                images = part.to(DEVICE).float() / 127.5 - 1
+                latents.append((vae.encode(images).float() * SCALE_FACTOR).half().cpu())
+        known = {"index": views.index, "elevation": views.elevation, "cover": views.covers}
+        torch.save({"latents": torch.cat(latents), **{k: torch.from_numpy(v) for k, v in known.items()}}, path)
+    return path
+
+
 class AroundBatches:
     """Random encoded views with fresh captions."""
 
-    def __init__(self, model: DemoModel, views: GlobeViews, seed: int):
-        self.views, self.covers, self.latents = views, views.covers, _encoded(model, views)
+    def __init__(self, directory: Path, seed: int):
+        cached = torch.load(encode_views(directory), weights_only=True)
+        self.latents = cached["latents"].to(DEVICE)
+        self.index, self.elevation, self.cover = (cached[key].numpy() for key in ("index", "elevation", "cover"))
         self.rng, self.tokenizer = np.random.default_rng(seed), Tokenizer(tuple(VOCABULARY_AROUND))
 
     def sample(self, count: int) -> tuple[torch.Tensor, torch.Tensor]:
         """x0 [count, 4, 16, 16] float32 and token ids [count, length]; some prompts are empty."""
         rows = self.rng.integers(0, len(self.latents), count)
-        times, biomes = labels_of(self.views.index[rows])
-        labels = zip(times, biomes, self.covers[rows], self.views.elevation[rows], strict=True)
+        times, biomes = labels_of(self.index[rows])
+        labels = zip(times, biomes, self.cover[rows], self.elevation[rows], strict=True)
         texts = [caption_around(self.rng, TIMES[t], BIOMES[b], c, e) for t, b, c, e in labels]
         texts = ["" if self.rng.random() < EMPTY_PROMPTS else text for text in texts]
         return self.latents[torch.from_numpy(rows).to(DEVICE)].float(), self.tokenizer.batch(texts).to(DEVICE)
-
-
-@torch.no_grad()
-def _encoded(model: DemoModel, views: GlobeViews) -> torch.Tensor:
-    """Latents [N, 4, 16, 16] fp16."""
-    with in_half(DEVICE):
-        parts = [model.encode_image(part.to(DEVICE).float() / 255).half() for part in views.images.split(200)]
-    return torch.cat(parts)
 
 
 def started(model: DemoModel) -> nn.ModuleDict:
@@ -133,12 +144,9 @@ def _export(trainer: Trainer, directory: Path) -> None:
 def train_around(minutes: float = 60.0, directory: Path = CACHE) -> None:
     """Plain v loss, uniform timesteps; a usable file is exported all along."""
     torch.manual_seed(0)
-    model = load_demo()
     plan = Plan("around", minutes, lr=6e-4, ema=0.998, weight_decay=0.01, checkpoint_seconds=150)
-    views = read_views(directory / "globes.pt")
-    model.vae.to(DEVICE)
-    trainer = Trainer(plan, started(model), directory)
-    batches = AroundBatches(model, views, 90 + trainer.step)
+    trainer = Trainer(plan, started(load_demo()), directory)
+    batches = AroundBatches(directory, 90 + trainer.step)
 
     def loss_of(progress: float) -> torch.Tensor:
         x0, ids = batches.sample(BATCH)

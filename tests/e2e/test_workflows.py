@@ -20,7 +20,7 @@ ON_DISK = {("CheckpointLoaderSimple", "ckpt_name")}  # choices that depend on th
 def test_every_workflow_of_the_plan_is_there():
     wanted = ["demo", *STANDS_IN, "loop panorama", "SamplerCustomAdvanced", "window prompts", "regional panorama"]
     wanted += ["ControlNet panorama", "outpaint", "compare", "presets", "short cuts"]
-    wanted += ["ambiguous image", "synchronised views", "360 panorama"]
+    wanted += ["ambiguous image", "synchronised views", "360 panorama", "360 demo"]
     assert sorted(f"SyncDiffusion {name}" for name in wanted) == NAMES
 
 
