@@ -115,10 +115,10 @@ def _of_geometry(given: object) -> Tensor:
         )
     check_sphere("moge_geometry", tuple(distance.shape[-2:]))
     known = given.get("mask")
-    if known is not None and known.shape != distance.shape:
+    if known is not None and (not isinstance(known, Tensor) or known.shape != distance.shape):
         raise ValueError(
-            f"moge_geometry: its mask is of shape {tuple(known.shape)} and its depth of {tuple(distance.shape)}; "
-            "connect Run MoGe Panorama Inference"
+            "moge_geometry: its mask is not of the shape of its depth, so that it is no panorama's; connect Run MoGe "
+            "Panorama Inference"
         )
     distance = distance.float()
     if bool((distance.isnan() | (distance < 0)).any()):
