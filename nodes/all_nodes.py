@@ -8,6 +8,7 @@ from .coherence import PanoramaCoherence
 from .compare import ComparePanoramas
 from .decode import PanoramaDecode
 from .demo_model import LoadDemoModel, LoadDemoModel360
+from .depth_hints import PanoramaDepthHints
 from .equirect import EquirectToViews, ViewsToEquirect
 from .guidance import PerceptualSyncGuidance
 from .image_views import ImageViews
@@ -47,6 +48,7 @@ NODES: list[type[io.ComfyNode]] = [
     PanoramaDecode,
     EquirectToViews,
     ViewsToEquirect,
+    PanoramaDepthHints,
     PreviewPanorama,
     LoadPerceptualModel,
     LatentSpectrum,

@@ -5,19 +5,20 @@ from collections.abc import Iterator
 import comfy.model_management
 import torch
 from comfy_api.latest import io
+from torch import Tensor
 
 from ..syncdiffusion_core.canvases.rigs import Rig
 from ..syncdiffusion_core.canvases.sphere import looked_at, sphere_views
 from ..syncdiffusion_core.views.fill import fill
 from ..syncdiffusion_core.views.tables import ResampledViews
-from .host.inputs import check_widgets, picture
+from .host.inputs import check_widgets, mask, picture
 from .sockets import CATEGORY
 from .sockets import Rig as RigSocket
 from .sphere_views import check_rig
 
 
 class EquirectToViews(io.ComfyNode):
-    """IMAGE of the sphere and RIG -> IMAGE of each view."""
+    """IMAGE of the sphere, its MASK and RIG -> IMAGE and MASK of each view."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:
@@ -31,24 +32,32 @@ class EquirectToViews(io.ComfyNode):
                 io.Image.Input("image", tooltip="Equirectangular pictures, twice as wide as high."),
                 RigSocket.Input("rig", tooltip="From Camera Rig."),
                 io.Int.Input("view_size", default=512, min=8, max=8192, step=8, tooltip="Side of a view in pixels."),
+                io.Mask.Input(
+                    "mask",
+                    optional=True,
+                    tooltip="Of the same size, one for all pictures or one for each: what may change, for Set Latent "
+                    "Noise Mask.",
+                ),
             ],
             outputs=[
                 io.Image.Output(
                     display_name="views",
                     tooltip="A picture for each camera; of a batch, all first views before all second ones.",
-                )
+                ),
+                io.Mask.Output(display_name="masks", tooltip="A mask for each of them; white without a mask."),
             ],
         )
 
     @classmethod
-    def execute(cls, image, rig, view_size) -> io.NodeOutput:
+    def execute(cls, image, rig, view_size, mask=None) -> io.NodeOutput:
         check_rig(rig)
         check_widgets(cls, view_size=view_size)
         pixels = picture("image", image).movedim(-1, 1)
         canvas = check_sphere("image", tuple(pixels.shape[-2:]))
-        size = (view_size, view_size)
-        seen = [ResampledViews(*looked_at(one, canvas, size), canvas).project(pixels) for one in each_camera(rig)]
-        return io.NodeOutput(torch.cat(seen).movedim(1, -1).clamp(0, 1).contiguous())
+        size, both = (view_size, view_size), torch.cat([pixels, _covered(mask, pixels)], dim=1)
+        seen = [ResampledViews(*looked_at(one, canvas, size), canvas).project(both) for one in each_camera(rig)]
+        views = torch.cat(seen).clamp(0, 1)
+        return io.NodeOutput(views[:, :3].movedim(1, -1).contiguous(), views[:, 3].contiguous())
 
 
 class ViewsToEquirect(io.ComfyNode):
@@ -99,6 +108,19 @@ class ViewsToEquirect(io.ComfyNode):
         seen = sums.weight[0, 0] > 0
         whole = fill(sums.mean(), seen)
         return io.NodeOutput(whole.movedim(1, -1).clamp(0, 1).contiguous(), (~seen).float()[None])
+
+
+def _covered(given: Tensor | None, pixels: Tensor) -> Tensor:
+    """The mask of pictures [N, 3, H, W], white without one: [N, 1, H, W]. Raises ValueError for one of another size."""
+    if given is None:
+        return torch.ones_like(pixels[:, :1])
+    masks, (height, width) = mask("mask", given).to(pixels), pixels.shape[-2:]
+    if masks.shape[-2:] != pixels.shape[-2:] or len(masks) not in (1, len(pixels)):
+        raise ValueError(
+            f"mask: {len(masks)} of {masks.shape[2]} x {masks.shape[1]} px for {len(pixels)} pictures of {width} x "
+            f"{height}; give one of their size, or one for each"
+        )
+    return masks[:, None].expand(len(pixels), -1, -1, -1)
 
 
 def each_camera(rig: Rig) -> Iterator[Rig]:

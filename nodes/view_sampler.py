@@ -13,7 +13,7 @@ from ..syncdiffusion_core.sampling import Sampled
 from ..syncdiffusion_core.strategies import Synchronisation
 from ..syncdiffusion_core.views.noise import noise_of
 from ..syncdiffusion_core.views.schedule import Resolved
-from .host.inputs import check_widgets, conditioning, told
+from .host.inputs import check_widgets, conditioning, mask, told
 from .host.run.checks import check_latent
 from .host.run.layout import cells_of, check_views
 from .host.run.plan import refuse_other_samplers
@@ -91,6 +91,7 @@ class ViewSampler(io.ComfyNode):
             conditioning("positive", positive),
             conditioning("negative", negative),
             latent,
+            noise_mask=_noise_mask(latent_image, latent),
             callback=latent_preview.prepare_callback(model, len(sigmas) - 1),
             disable_pbar=not comfy.utils.PROGRESS_BAR_ENABLED,
             seed=seed,
@@ -120,7 +121,8 @@ def _inputs() -> list[io.Input]:
         io.Latent.Input(
             "latent_image",
             optional=True,
-            tooltip="Views to start from with denoise below 1, a latent for each in their order; empty without.",
+            tooltip="Views to start from with denoise below 1, a latent for each in their order, and a noise mask of "
+            "what may change: a picture of 360 degrees through Equirect to Views and VAE Encode. Empty without.",
         ),
         io.Int.Input(
             "seed",
@@ -190,11 +192,6 @@ def _latent(model: object, resolved: Resolved, given: dict | None, pictures: int
         empty = torch.zeros(len(views) * pictures, latent_format.latent_channels, *frames, *views.view)
         return empty.to(comfy.model_management.intermediate_device())
     check_latent(given, model)
-    if given.get("noise_mask") is not None:
-        raise ValueError(
-            "latent_image: it has a noise mask, and View Sampler makes all of every view anew; leave the mask out, or "
-            "use Synchronise Views with a stock sampler"
-        )
     samples = comfy.sample.fix_empty_latent_channels(model, given["samples"])
     if len(samples) % len(views) or tuple(samples.shape[-2:]) != views.view:
         raise ValueError(
@@ -202,6 +199,17 @@ def _latent(model: object, resolved: Resolved, given: dict | None, pictures: int
             f"views of {views.view[1]} x {views.view[0]}; give one for each view, as View Sampler gives"
         )
     return samples
+
+
+def _noise_mask(given: dict | None, latent: torch.Tensor) -> torch.Tensor | None:
+    """Of the views' latents, [1 or V*N, 1, …, H, W]: the host would take a batch for frames where latents have them."""
+    if given is None or given.get("noise_mask") is None:
+        return None
+    name = "latent_image: its noise mask"
+    masks = mask(name, given["noise_mask"])
+    if len(masks) not in (1, len(latent)):
+        raise ValueError(f"{name} is a batch of {len(masks)} for {len(latent)} latents; give one mask, or one for each")
+    return masks.reshape(-1, *[1] * (latent.ndim - 3), *masks.shape[-2:])
 
 
 def _noise(latent: torch.Tensor, resolved: Resolved, seed: int) -> torch.Tensor:

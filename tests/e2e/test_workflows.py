@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 
 import pytest
+import torch
 from PIL import Image
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -14,13 +15,19 @@ STANDS_IN = ["SD1.5 panorama", "SD2.1 panorama", "SDXL panorama", "Flux panorama
 TITLE_PX = 30
 SAMPLER = "SyncDiffusionPanoramaSampler"
 SIZES = ("window_width", "window_height", "stride_x", "stride_y")
-ON_DISK = {("CheckpointLoaderSimple", "ckpt_name")}  # choices that depend on the user's files
+ON_DISK = {  # choices that depend on the user's files
+    ("CheckpointLoaderSimple", "ckpt_name"),
+    ("ControlNetLoader", "control_net_name"),
+    ("LoadMoGeModel", "model_name"),
+    ("LoadImage", "image"),
+}
 
 
 def test_every_workflow_of_the_plan_is_there():
     wanted = ["demo", *STANDS_IN, "loop panorama", "SamplerCustomAdvanced", "window prompts", "regional panorama"]
     wanted += ["ControlNet panorama", "outpaint", "compare", "presets", "short cuts"]
-    wanted += ["ambiguous image", "synchronised views", "360 panorama", "360 demo"]
+    wanted += ["ambiguous image", "synchronised views"]
+    wanted += ["360 demo", "360 panorama", "360 SDXL", "360 Flux", "360 from depth"]
     assert sorted(f"SyncDiffusion {name}" for name in wanted) == NAMES
 
 
@@ -159,15 +166,7 @@ def test_runs_with_a_small_model_in_the_loaders_place(run_graph, graphs, small, 
 
 def test_a_sphere_runs_with_a_small_model_in_the_loaders_place(run_graph, graphs, small, family):
     """All eighteen views, each with a prompt, its six sides and the way back; views of 64 px, two steps."""
-    graph = graphs.with_inputs(
-        graphs.prompt("SyncDiffusion 360 panorama"),
-        {
-            "SyncDiffusionSphereViews": {"width": 256, "view_size": 64},
-            "SyncDiffusionViewSampler": {**graphs.FEW_STEPS, "steps": 2},
-            "SyncDiffusionEquirectToViews": {"view_size": 64},
-            "SyncDiffusionViewsToEquirect": {"width": 256},
-        },
-    )
+    graph = _small_sphere(graphs, graphs.prompt("SyncDiffusion 360 panorama"))
     (loader,) = graphs.of_class(graph, "CheckpointLoaderSimple")
     model, vae = family("SD1.5")
     run = run_graph(graphs.without(graph, loader, "model", "clip", "vae"), model=model, clip=small.Clip(), vae=vae)
@@ -179,6 +178,57 @@ def test_a_sphere_runs_with_a_small_model_in_the_loaders_place(run_graph, graphs
     }
     assert shapes["SyncDiffusionViewSampler"] == shapes["SyncDiffusionViewsToEquirect"] == (1, 128, 256, 3)
     assert shapes["SyncDiffusionEquirectToViews"] == (6, 64, 64, 3)
+
+
+@pytest.mark.parametrize(("name", "views"), [("360 SDXL", 18), ("360 Flux", 10)])
+def test_spheres_of_other_families(run_graph, graphs, small, family, name, views):
+    """All views of either, each with a prompt; they agree in latents, as the small VAE of 16 channels only decodes."""
+    graph = _small_sphere(graphs, graphs.prompt(f"SyncDiffusion {name}"), agree_in="latents")
+    (loader,) = graphs.of_class(graph, "CheckpointLoaderSimple")
+    model, vae = family(name)
+    run = run_graph(graphs.without(graph, loader, "model", "clip", "vae"), model=model, clip=small.Clip(), vae=vae)
+    (sampler,) = graphs.of_class(graph, "SyncDiffusionViewSampler")
+    latent, picture, _ = run.outputs[sampler]
+    assert len(latent["samples"]) == views
+    assert tuple(picture.shape) == (1, 128, 256, 3)
+    assert picture.std() > 0.01
+
+
+def test_a_sphere_from_depth_with_small_models_in_the_loaders_place(run_graph, graphs, small, family):
+    """A distance all around takes the place of MoGe and its picture."""
+    graph = _small_sphere(graphs, graphs.prompt("SyncDiffusion 360 from depth"))
+    objects = {
+        "CheckpointLoaderSimple": ("model", "clip", "vae"),
+        "ControlNetLoader": ("control_net",),
+        "LoadMoGeModel": ("unused",),
+        "LoadImage": ("unused", "unused"),
+        "MoGePanoramaInference": ("geometry",),
+    }
+    for class_type, names in objects.items():
+        (node_id,) = graphs.of_class(graph, class_type)
+        graph = graphs.without(graph, node_id, *names)
+    model, vae = family("SD1.5")
+    geometry = {"depth": torch.rand(1, 32, 64, generator=torch.manual_seed(1)) + 1}
+    given = {"control_net": small.control_net("plain"), "geometry": geometry, "clip": small.Clip()}
+    run = run_graph(graph, model=model, vae=vae, **given)
+    (hints,) = graphs.of_class(graph, "SyncDiffusionPanoramaDepthHints")
+    (sampler,) = graphs.of_class(graph, "SyncDiffusionViewSampler")
+    assert tuple(run.outputs[hints][0].shape) == (18, 64, 64, 3)
+    assert tuple(run.outputs[sampler][1].shape) == (1, 128, 256, 3)
+
+
+def _small_sphere(graphs, graph: dict, **views: object) -> dict:
+    """The graph with views of 64 px and two steps."""
+    return graphs.with_inputs(
+        graph,
+        {
+            "SyncDiffusionSphereViews": {"width": 256, "view_size": 64, **views},
+            "SyncDiffusionViewSampler": {**graphs.FEW_STEPS, "steps": 2},
+            "SyncDiffusionEquirectToViews": {"view_size": 64},
+            "SyncDiffusionPanoramaDepthHints": {"view_size": 64},
+            "SyncDiffusionViewsToEquirect": {"width": 256},
+        },
+    )
 
 
 def _canvas(graphs, graph: dict) -> str:

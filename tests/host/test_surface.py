@@ -26,6 +26,7 @@ IDS = [
     "SyncDiffusionLoadPerceptualModel",
     "SyncDiffusionMergeAttention",
     "SyncDiffusionPanoramaDecode",
+    "SyncDiffusionPanoramaDepthHints",
     "SyncDiffusionPanoramaSampler",
     "SyncDiffusionPreviewPanorama",
     "SyncDiffusionRegionPrompts",

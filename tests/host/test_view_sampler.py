@@ -56,6 +56,15 @@ class TestOneView:
             )
             assert close(got[0], wanted, 1e-4), way
 
+    @pytest.mark.parametrize("kind", ["eps", "flow"])
+    @pytest.mark.parametrize("sampler", ["euler", "euler_ancestral", "dpmpp_2m", "euler_cfg_pp"])
+    def test_behind_a_mask(self, models, pictures, view_sampler, ksampler, kind, sampler):
+        latent = {"samples": torch.randn(1, 4, 8, 8, generator=torch.manual_seed(4))}
+        latent["noise_mask"] = torch.rand(1, 64, 64, generator=torch.manual_seed(5)).round()
+        given = {"latent_image": latent, "sampler_name": sampler, "steps": 4, "denoise": 0.8}
+        wanted = ksampler(models[kind], **given)
+        assert close(view_sampler(models[kind], pictures("identity"), **given)[0], wanted, 2e-5)
+
 
 class TestStrategies:
     """What they say of each other, and whom they refuse."""
@@ -370,9 +379,22 @@ class TestRefusals:
         words = "latent_image: it has 16 channels and the model's latents have 4"
         self.refused(view_sampler, words, models["eps"], pictures(*PAIR), latent_image=latent)
 
-    def test_a_noise_mask(self, models, pictures, view_sampler):
+    @pytest.mark.parametrize("way", [way for way in FIVE if way != "synctweedies"])
+    def test_a_noise_mask_for_other_strategies(self, models, pictures, view_sampler, way):
         latent = {"samples": torch.randn(2, 4, 8, 8), "noise_mask": torch.ones(1, 64, 64)}
-        words = "latent_image: it has a noise mask"
+        words = f"latent_image: it has a noise mask, and '{way}' averages what it keeps with the rest"
+        self.refused(view_sampler, words, models["eps"], pictures(*PAIR), latent_image=latent, synchronisation=way)
+
+    @pytest.mark.parametrize(
+        ("mask", "words"),
+        [
+            (torch.ones(3, 64, 64), "latent_image: its noise mask is a batch of 3 for 2 latents; give one mask"),
+            (torch.full((1, 64, 64), math.nan), "latent_image: its noise mask: it holds NaN"),
+            (torch.ones(64), "latent_image: its noise mask should be"),
+        ],
+    )
+    def test_other_noise_masks(self, models, pictures, view_sampler, mask, words):
+        latent = {"samples": torch.randn(2, 4, 8, 8), "noise_mask": mask}
         self.refused(view_sampler, words, models["eps"], pictures(*PAIR), latent_image=latent)
 
     def test_windows(self, models, windows, view_sampler):

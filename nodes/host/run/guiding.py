@@ -21,7 +21,6 @@ from ..conditioning.attention_merging import merging_of
 from ..gradient.decoder import HostDecoder, make_decoder, pixel_space_vae, say_look
 from ..gradient.perceptual import HostDistance
 from ..progress import say
-from .kept import free_cells
 from .memory import load_together, window_batches
 from .plan import Algorithm
 from .process import percent_of_sigma
@@ -97,7 +96,7 @@ def _where(run: RunBase, mask: Tensor | None) -> Tensor | None:
     if mask is not None:
         where = comfy.utils.reshape_mask(mask, (mask.shape[0], 1, *canvas))[:, 0].to(where)
     if run.denoise_mask is not None:
-        where = where * free_cells(run.denoise_mask)
+        where = where * run.free
     if not where.any():
         run.warn("guidance: no window is guided, because its mask and the noise mask leave it no place to act")
     return where

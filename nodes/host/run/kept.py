@@ -1,37 +1,39 @@
-"""What is to be kept of a canvas (a noise mask), as windows see it."""
+"""What is to be kept of a picture (a noise mask), as windows and views see it."""
 
 import copy
+from collections.abc import Callable
 
 import comfy.samplers
 import torch
 from torch import Tensor
 
-from ....syncdiffusion_core.canvases.windows import Windows
 from ....syncdiffusion_core.denoiser import Denoiser, Rows
-from ..conditioning.tags import cut
-from .denoiser import HostDenoiser
+
+Own = Callable[[Tensor, Rows], Tensor]
+"""own(what the host holds for a run's latent, rows) -> the part of it that each row has, [R, …, h, w]."""
 
 
-class KeptWindows:
-    """A Denoiser of windows in which the kept part of the picture is blended by the host's own rule.
+class Kept:
+    """A Denoiser of windows or views in which the kept part of the picture is blended by the host's own rule.
 
-    The host blends on the canvas, around a sampler. Guidance and our loops denoise windows that have moved apart:
-    here each is blended with its own part, so that they see the picture that is kept, and move towards it.
+    The host blends around a sampler, on the canvas. Guidance and our loops denoise windows that have moved apart, and
+    views before they agree: here each is blended with its own part, so that they see the picture that is kept, and
+    move towards it.
     """
 
     def __init__(
         self,
-        denoiser: HostDenoiser,
-        windows: Windows,
+        denoiser: Denoiser,
+        own: Own,
         model: comfy.samplers.KSamplerX0Inpaint,
         denoise_mask: Tensor,
         model_options: dict,
     ) -> None:
-        self._denoiser, self._windows, self._model = denoiser, windows, model
+        self._denoiser, self._own, self._model = denoiser, own, model
         self._mask, self._options = denoise_mask, model_options
 
     @property
-    def alone(self) -> "KeptWindows":
+    def alone(self) -> "Kept":
         """The same for guidance's own calls: see ``HostDenoiser``."""
         other = copy.copy(self)
         other._denoiser = self._denoiser.alone
@@ -41,14 +43,14 @@ class KeptWindows:
         """x [R, C, …, h, w] -> x0, that of the kept cells being the picture's own."""
         masked = copy.copy(self._model)
         masked.inner_model = _OnRows(self._model.inner_model, self._denoiser, sigma, rows)
-        masked.latent_image = cut(self._windows, self._model.latent_image, rows)
-        masked.noise = cut(self._windows, self._model.noise, rows)
+        masked.latent_image = self._own(self._model.latent_image, rows)
+        masked.noise = self._own(self._model.noise, rows)
         level = torch.full((len(rows),), sigma, device=x.device, dtype=torch.float32)
-        return masked(x, level, denoise_mask=cut(self._windows, self._mask, rows), model_options=self._options)
+        return masked(x, level, denoise_mask=self._own(self._mask, rows), model_options=self._options)
 
 
 class _OnRows:
-    """A guider for one call of the host's mask blending: the windows' denoiser in its place."""
+    """A guider for one call of the host's mask blending: the rows' denoiser in its place."""
 
     def __init__(self, guider: object, denoiser: Denoiser, sigma: float, rows: Rows) -> None:
         self._guider, self._denoiser, self._sigma, self._rows = guider, denoiser, sigma, rows

@@ -6,17 +6,18 @@ import comfy.model_patcher
 import comfy.samplers
 from torch import Tensor
 
-from ....syncdiffusion_core.denoiser import Denoiser
+from ....syncdiffusion_core.denoiser import Denoiser, Rows
 from ....syncdiffusion_core.views.schedule import ViewSchedule
 from ....syncdiffusion_core.views.view_set import ViewSet
 from ..conditioning.bootstrapping import marked
 from ..conditioning.encoding import encode_for_windows, entries_of, models_and_conds, refuse_context_windows
 from ..conditioning.patches import windows_per_batch
+from ..conditioning.tags import cut
 from ..progress import say, warn
 from .below import WindowsBelow, with_windows_below
 from .checks import check_guidance, check_levels, check_masks, check_shape
 from .denoiser import HostDenoiser
-from .kept import KeptWindows
+from .kept import Kept, free_cells
 from .layout import layout_remarks, make_slicer, resolve_windows, tiled_windows
 from .memory import WindowMemory, say_memory, window_batches, window_memory
 from .openings import Openings
@@ -101,9 +102,35 @@ class RunBase:
             say("\n".join(self.remarks))
 
     def denoiser(self) -> Denoiser:
-        """Of views that may have moved apart."""
+        """Of views that may have moved apart, kept cells blended in."""
         recompute, call = self.memory.recompute_model, through(self.model)
-        return HostDenoiser(self.guider, self.options, self.seed, self.slicer, recompute, call)
+        return self.kept(HostDenoiser(self.guider, self.options, self.seed, self.slicer, recompute, call))
+
+    @property
+    def host_model(self) -> comfy.samplers.KSamplerX0Inpaint:
+        """The host's model, which keeps what is blended in. Raises ValueError where a pack's function hides it."""
+        found = host_model_of(self.model)
+        if found is None:
+            raise ValueError(
+                "sampler: a function around the model hides the picture that a noise mask keeps; remove the mask, or "
+                "what another pack has put around the SyncDiffusion Sampler"
+            )
+        return found
+
+    @property
+    def free(self) -> Tensor:
+        """Where on the canvas a noise mask lets anything change: [N, *canvas], true there."""
+        return free_cells(self.denoise_mask)
+
+    def own(self, canvas: Tensor, rows: Rows) -> Tensor:
+        """What rows have of what the host holds for the run's latent: see ``Own``."""
+        raise NotImplementedError
+
+    def kept(self, denoiser: Denoiser) -> Denoiser:
+        """A denoiser with what the noise mask keeps blended in."""
+        if self.denoise_mask is None:
+            return denoiser
+        return Kept(denoiser, self.own, self.host_model, self.denoise_mask, self.options)
 
 
 class Run(RunBase):
@@ -139,23 +166,9 @@ class Run(RunBase):
         """The windows at every stride, whatever the grid that moves them."""
         return tiled_windows(self.plan.windows, self.inner_model, self._size)
 
-    @property
-    def host_model(self) -> comfy.samplers.KSamplerX0Inpaint:
-        """The host's model, which keeps what is blended in. Raises ValueError where a pack's function hides it."""
-        found = host_model_of(self.model)
-        if found is None:
-            raise ValueError(
-                "sampler: a function around the model hides the picture that a noise mask keeps; remove the mask, or "
-                "what another pack has put around the SyncDiffusion Sampler"
-            )
-        return found
-
-    def denoiser(self) -> Denoiser:
-        """Of windows that may have moved apart, kept cells blended in."""
-        denoiser = super().denoiser()
-        if self.denoise_mask is None:
-            return denoiser
-        return KeptWindows(denoiser, self.views, self.host_model, self.denoise_mask, self.options)
+    def own(self, canvas: Tensor, rows: Rows) -> Tensor:
+        """The windows' parts of what the host holds for the canvas."""
+        return cut(self.views, canvas, rows)
 
     def _prepare_conditioning(self, x: Tensor, model_options: dict) -> None:
         refuse_context_windows(model_options)

@@ -6,13 +6,15 @@ from functools import partial
 
 import comfy.model_patcher
 import comfy.samplers
+import torch
 from comfy.patcher_extension import WrappersMP
 from torch import Tensor
 
+from ....syncdiffusion_core.denoiser import Rows
 from ....syncdiffusion_core.moment import Moment
 from ....syncdiffusion_core.moving import sample_moving
 from ....syncdiffusion_core.sampling import Method, Sampled, sample
-from ....syncdiffusion_core.strategies import STRATEGIES
+from ....syncdiffusion_core.strategies import STRATEGIES, Synchronisation
 from ....syncdiffusion_core.views.noise import redrawn
 from ....syncdiffusion_core.views.view_set import aggregate
 from ..conditioning.attention_merging import refuse_views as refuse_merged_views
@@ -23,6 +25,7 @@ from ..gradient.codec import load_codec
 from .checks import check_guidance
 from .denoiser import HostDenoiser
 from .guiding import make_guidance
+from .kept import free_cells
 from .memory import window_memory
 from .openings import Openings
 from .plan import is_euler
@@ -32,7 +35,7 @@ from .stateful import refuse_stateful
 from .view_plan import ViewPlan, refuse_views
 from .watching import Told, shown_windows
 from .windowed import reads_more
-from .wrapped import host_model_of, through
+from .wrapped import through
 
 
 class ViewRun(RunBase):
@@ -41,6 +44,7 @@ class ViewRun(RunBase):
     def __init__(self, plan: ViewPlan, model: object, x: Tensor, sigmas: Tensor, extra_args: dict) -> None:
         super().__init__(plan, model, sigmas, extra_args)
         self.schedule, self.n_samples = plan.resolved.latent, len(x) // len(plan.resolved.latent.every)
+        _refuse_kept(self.denoise_mask, plan.synchronisation, self.schedule.moves)
         given = extra_args.get("model_options", {})
         refuse_context_windows(given)
         refuse_stateful(given)
@@ -58,6 +62,22 @@ class ViewRun(RunBase):
         self.extra_args = extra_args
         self.agreement = plan.agreeing.make(self.inner_model, plan.resolved, self.batches)
         load_codec(self.agreement, self.patcher, memory.reserved)
+
+    @property
+    def free(self) -> Tensor:
+        """Where on the canvas the noise masks of its views let anything change: [N, *canvas], true there."""
+        free = free_cells(self.denoise_mask)[:, None].float()
+        return self.views.unproject(free).total[:, 0] > 0
+
+    def own(self, canvas: Tensor, rows: Rows) -> Tensor:
+        """The rows themselves, of all of them."""
+        return canvas[[view * self.n_samples + sample for view, sample in zip(rows.views, rows.samples, strict=True)]]
+
+    def ended(self, views: Tensor) -> Tensor:
+        """Views without noise, cells that the noise mask keeps whole as they were: agreeing has resampled them too."""
+        if self.denoise_mask is None:
+            return views
+        return torch.where(self.denoise_mask > 0, views, self.host_model.latent_image)
 
 
 class AgreeingModel:
@@ -81,7 +101,7 @@ class AgreeingModel:
         x0 = self._moved(moment)
         if reads_more(options, run.options):
             together = HostDenoiser(run.guider, options, run.seed, run.slicer, call=through(run.model))
-            x0 = together(x, moment.sigma, moment.rows)
+            x0 = run.kept(together)(x, moment.sigma, moment.rows)
         elif x0 is None:
             x0 = moment.predict(run.batches)
         return run.agreement.views(run.views, x0).to(x.dtype)
@@ -126,15 +146,30 @@ def _ours(run: ViewRun, guidance: HostGuidance | None, x: Tensor, callback: Call
         redraw = partial(redrawn, plan.noise.to(x))
         return sample_moving(run.denoiser(), run.process, run.schedule, x, run.sigmas, redraw, method)
     state = _noised_canvas(run) if strategy.on_canvas else x
-    return sample(run.denoiser(), run.process, run.schedule, state, run.sigmas, method)
+    made = sample(run.denoiser(), run.process, run.schedule, state, run.sigmas, method)
+    return made._replace(views=run.ended(made.views))
 
 
 def _noised_canvas(run: ViewRun) -> Tensor:
     """The canvas at the first level, as the host noises the views."""
-    given = host_model_of(run.model).latent_image
+    given = run.host_model.latent_image
     latent, at_most = aggregate(run.views, given).to(given), run.plan.inner.max_denoise(run.guider, run.sigma_tensor)
     scaled = run.inner_model.model_sampling.noise_scaling
     return scaled(run.sigma_tensor[0], run.plan.noise.to(latent, copy=True), latent, at_most)
+
+
+def _refuse_kept(denoise_mask: Tensor | None, synchronisation: Synchronisation, moves: bool) -> None:
+    """Raise ValueError for a noise mask where it is not clean predictions of views that agree, or views do not stay."""
+    if denoise_mask is not None and moves:
+        raise ValueError(
+            "latent_image: it has a noise mask of views that stay, and these turn at every step; set moves of Sphere "
+            "Views to 'still', or leave the mask out"
+        )
+    if denoise_mask is not None and synchronisation is not Synchronisation.SYNCTWEEDIES:
+        raise ValueError(
+            f"latent_image: it has a noise mask, and '{synchronisation.value}' averages what it keeps with the rest; "
+            f"choose '{Synchronisation.SYNCTWEEDIES.value}', or leave the mask out"
+        )
 
 
 def _refuse_wrapped(patcher: object) -> None:
@@ -151,5 +186,5 @@ def _by_host(
 ) -> Sampled:
     """Another sampler's own loop over the views."""
     told, openings = run.opened(guidance, callback)
-    views = run.by_host(AgreeingModel(run, guidance, openings), x, told, disable)
+    views = run.ended(run.by_host(AgreeingModel(run, guidance, openings), x, told, disable))
     return Sampled(run.agreement.result(run.views, views), views, views)
