@@ -18,7 +18,7 @@ from PIL import Image, ImageDraw
 from torch import Tensor
 
 from bench.arms import Arm
-from bench.figures import interval
+from bench.intervals import interval
 from bench.generate import generate
 from bench.graphs import Graph
 from bench.horizons import horizon, kind_of
