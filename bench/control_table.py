@@ -18,11 +18,11 @@ from PIL import Image, ImageDraw
 from torch import Tensor
 
 from bench.arms import Arm
-from bench.figures import interval
 from bench.generate import generate
 from bench.graphs import Graph
 from bench.horizons import horizon, kind_of
 from bench.hosts import Runner, servers
+from bench.intervals import interval
 from bench.pictures import load_picture, picture
 from bench.protocol import DEMO
 from bench.tables import markdown

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from bench.arms import REFERENCE, SINGLE, UNGUIDED, Arm
+from bench.intervals import Triple, draws_of, interval, triple
 from bench.judges import INTRA_LPIPS, INTRA_STYLE
 from bench.protocol import Protocol
 from bench.score import Score
@@ -21,10 +22,6 @@ from syncdiffusion_core.metrics.kernel import KernelDistance
 NEIGHBOURS = 8
 FEWEST_FOR_FID = 1000
 """Panoramas below which FID, biased upwards, is left out for KID."""
-RESAMPLES = 2000
-
-Triple = tuple[float, float, float]
-"""(mean, 2.5 %, 97.5 %)."""
 
 
 @dataclass(frozen=True)
@@ -220,21 +217,6 @@ def _by_prompt(series: Series, reference: Series | None) -> dict[str, tuple[floa
     return {key: (float(e.mean()), float(e.std()) if len(e) > 1 else None) for key, e in spread.items()}
 
 
-def _draws(count: int) -> Tensor:
-    """Bootstrap draws of so many panoramas, always the same: [T, count]."""
-    return torch.randint(count, (RESAMPLES, count), generator=torch.Generator().manual_seed(0))
-
-
-def _triple(value: float, resampled: Tensor) -> Triple:
-    low, high = resampled.nanquantile(torch.tensor([0.025, 0.975], dtype=resampled.dtype)).tolist()
-    return value, low, high
-
-
-def interval(values: Tensor) -> Triple:
-    """Mean of [P] with its 95 % bootstrap interval over panoramas."""
-    return _triple(float(values.mean()), values[_draws(len(values))].mean(dim=1))
-
-
 def _all(series: Series) -> Tensor:
     """The draw that holds every panorama once: [1, P]."""
     return torch.arange(len(series.seeds))[None]
@@ -243,7 +225,7 @@ def _all(series: Series) -> Tensor:
 def _intervals(series: Series, statistics: Mapping[str, Statistic]) -> dict[str, Triple]:
     result = {key: interval(values) for key, values in series.values.items()}
     for key, statistic in statistics.items():
-        result[key] = _triple(float(statistic(_all(series))), statistic(_draws(len(series.seeds))))
+        result[key] = triple(float(statistic(_all(series))), statistic(draws_of(len(series.seeds))))
     return result
 
 
@@ -260,9 +242,9 @@ def _changes(
         for key, values in series.values.items()
         if key in baseline.values
     }
-    draws = torch.cat([torch.arange(len(common))[None], _draws(len(common))])  # everyone once, then the draws
+    draws = torch.cat([torch.arange(len(common))[None], draws_of(len(common))])  # everyone once, then the draws
     for key in (key for key in statistics if key in others):
         value, *drawn = statistics[key](own[draws]) - others[key](other[draws])
         if not value.isnan():
-            result[key] = _triple(float(value), torch.stack(drawn))
+            result[key] = triple(float(value), torch.stack(drawn))
     return result

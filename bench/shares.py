@@ -7,7 +7,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from bench.figures import RESAMPLES, Row
+from bench.figures import Row
+from bench.intervals import draws_of
 
 ONE_SIDED, LOW, HIGH = 0.05, 0.025, 0.975
 
@@ -38,7 +39,7 @@ def share_kept(base: Tensor, reference: Tensor, own: Tensor) -> Share | None:
             f"base, reference and own have to hold the same seeds, got {len(base)}, {len(reference)} and {len(own)}: "
             "pair them first"
         )
-    draws = torch.randint(len(own), (RESAMPLES, len(own)), generator=torch.Generator().manual_seed(0))
+    draws = draws_of(len(own))
     gain, kept = (base - reference).double(), (base - own).double()
     of_all, drawn = gain.mean(), gain[draws].mean(dim=1)
     if (drawn * of_all <= 0).any():

@@ -142,12 +142,12 @@ def sampled(
     return sample(denoiser, variance_exploding(), schedule, state, sigmas, method)
 
 
-def made(path: Path, make: object, seeds: Sequence[int], bar: tqdm) -> np.ndarray:
-    """What is in a file, made and kept where there is none or of fewer seeds: uint8."""
+def made(path: Path, make: object, seeds: Sequence[int], bar: tqdm, batch: int | None = None) -> np.ndarray:
+    """What is in a file, made and kept where there is none or of fewer seeds: uint8. batch: seeds made at once."""
     known = np.load(path) if path.exists() else None
     while known is None or len(known) < len(seeds):
         start = 0 if known is None else len(known)
-        part = make(seeds[start : start + BATCH])
+        part = make(seeds[start : start + (batch or BATCH)])
         part = (torch.stack(part, dim=1) if isinstance(part, Cell) else part).mul(255).round().byte().numpy()
         known = part if known is None else np.concatenate([known, part])
         path.parent.mkdir(parents=True, exist_ok=True)

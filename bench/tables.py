@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
 
-from bench.figures import Column, Row, Triple
+from bench.intervals import Triple
+
+if TYPE_CHECKING:  # its packages are not on every machine that writes a table
+    from bench.figures import Column, Row
 
 
 def paper_table(rows: Sequence[Row], columns: Sequence[Column]) -> str:

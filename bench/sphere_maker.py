@@ -1,0 +1,201 @@
+"""Pictures of 360 degrees by the demo model, on the core alone: what the nodes do, without their host."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from copy import deepcopy
+from functools import cache
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from bench.sphere_rows import (
+    CELL_PX,
+    SIZE_PX,
+    VIEW_PX,
+    Agree,
+    Cameras,
+    Planar,
+    Preset,
+    SphereRow,
+    place_of,
+    prompt_at,
+)
+from bench.strategies import denoiser_of
+from demo.export import WEIGHTS
+from demo.light_decoder import load_light_decoder
+from demo.pipeline import DemoModel
+from demo.schedule import STEPS as TRAINED_STEPS
+from demo.schedule import timestep
+from syncdiffusion_core.agreement import LATENTS, PictureAgreement
+from syncdiffusion_core.batching import WindowBatches
+from syncdiffusion_core.blending import Blend
+from syncdiffusion_core.canvases.sphere import SphereViews
+from syncdiffusion_core.canvases.window_layout import WindowLayout
+from syncdiffusion_core.canvases.windows import full_canvas
+from syncdiffusion_core.denoiser import Denoiser, Rows
+from syncdiffusion_core.guidance.loss import PerceptualLoss
+from syncdiffusion_core.guidance.perceptual import Limits, Passes, PerceptualGuidance
+from syncdiffusion_core.guidance.pullbacks import make_pullback
+from syncdiffusion_core.guidance.targets import make_target
+from syncdiffusion_core.perceptual.files import load_perceptual
+from syncdiffusion_core.process import variance_exploding
+from syncdiffusion_core.reference import official_sigmas
+from syncdiffusion_core.sampling import Method, Sampled, sample
+from syncdiffusion_core.schedule import GuidanceSchedule
+from syncdiffusion_core.strategies import STRATEGIES, Synchronisation
+from syncdiffusion_core.views.schedule import CellGrid, Resolved, Still, ViewSchedule
+from syncdiffusion_core.wrapping import wrap_pad
+
+STEPS, CFG, WEIGHT, GUIDED_PART, MAX_MOVE = 25, 7.5, 10.0, 0.2, 0.1
+"""Of the demo's other tables; balanced and fast guide twice as long, two fifths of the steps."""
+STRIDE_PX, MARGIN_PX = 64, 128
+"""Between windows that wrap, and decoded beyond the edge of their canvas (Panorama Decode)."""
+ROWS_AT_ONCE = {"cpu": (64, 16), "cuda": (1152, 128)}
+"""Rows through a network at once: without gradients, and with."""
+CELLS = tuple(side // CELL_PX for side in SIZE_PX)
+VIEW_CELLS = VIEW_PX[0] * VIEW_PX[1] // CELL_PX**2
+
+
+class SphereMaker:
+    """The demo model, its light codec and what guides. evaluations: of a view of each seed, since it was set to 0."""
+
+    def __init__(self, model: DemoModel, device: str = "cpu", steps: int = STEPS) -> None:
+        self.device = torch.device(device)
+        for network in (model.unet, model.vae, model.text):
+            network.to(self.device)
+        self.model, self.light = model, load_light_decoder().to(self.device)
+        self.guide = load_perceptual(WEIGHTS / "scene_perceptual.safetensors").to(self.device)
+        self.sigmas = [*official_sigmas(steps)[:-1], 0.0]
+        self.evaluations = 0.0
+
+    @torch.no_grad()
+    def make(self, row: SphereRow, seeds: Sequence[int]) -> Tensor:
+        """The pictures of these seeds, [N, 3, *SIZE_PX] in [0, 1], on the CPU. Raises ValueError where none can be."""
+        make = self.sphere if row.planar is None else self.planar
+        pictures = row.made_by(self, row, seeds) if row.made_by is not None else make(row, seeds)
+        return pictures.clamp(0, 1).cpu()
+
+    def sphere(self, row: SphereRow, seeds: Sequence[int]) -> Tensor:
+        """Views of a sphere that are denoised together, as View Sampler does."""
+        resolved, count = resolved_of(row.cameras), len(seeds)
+        agreement = self.agreement(row.agree, resolved, count)
+        guidance = None if row.preset is None else self.guidance(row, count)
+        method = Method(row.synchronisation, agreement, guidance, self.batches(count))
+        made = self.sampled(prompts(row.cameras, seeds), resolved.latent, seeds, method)
+        if agreement.in_latents:  # whose canvas is no picture that a decoder knows: its views are
+            decoded = self.agreement(Agree.FULL, resolved, count)
+            return (decoded.result(resolved.latent.every, made.views) + 1) / 2
+        return (made.canvas + 1) / 2
+
+    def planar(self, row: SphereRow, seeds: Sequence[int]) -> Tensor:
+        """A canvas of 2:1 that is denoised as any picture."""
+        model, margin = self.model, 0
+        schedule: ViewSchedule = Still(full_canvas(CELLS))
+        if row.planar is Planar.CIRCULAR:
+            model = around(model)
+        if row.planar is Planar.WINDOWS:
+            layout = WindowLayout(*VIEW_PX, STRIDE_PX, STRIDE_PX, wrap_x=True, blend=Blend.FEATHERED)
+            schedule, margin = layout.resolve(CELLS, CellGrid(CELL_PX)).latent, MARGIN_PX // CELL_PX
+        texts = [place_of(seed) for seed in seeds for _ in range(len(schedule.every))]
+        method = Method(Synchronisation.MULTIDIFFUSION, batches=self.batches(len(seeds)))
+        canvas = self.sampled(texts, schedule, seeds, method, model).canvas
+        wrapped = wrap_pad(canvas, 0, margin)
+        pictures = torch.cat([model.decode(part) for part in wrapped.split(self._at_once[1])])
+        return pictures[..., margin * CELL_PX : pictures.shape[-1] - margin * CELL_PX]
+
+    def sampled(
+        self,
+        texts: list[str],
+        schedule: ViewSchedule,
+        seeds: Sequence[int],
+        method: Method,
+        model: DemoModel | None = None,
+    ) -> Sampled:
+        """What becomes of the noise of these seeds. texts: sample-major."""
+        views = schedule.every
+        noise = torch.stack([torch.randn(4, *views.canvas, generator=torch.manual_seed(seed)) for seed in seeds])
+        start = STRATEGIES[method.synchronisation].start(views, noise).to(self.device)  # drawn alike on every device
+        denoiser = self._counted(denoiser_of(model or self.model, texts, len(views), CFG), len(seeds))
+        return sample(denoiser, variance_exploding(), schedule, self.sigmas[0] * start, self.sigmas, method)
+
+    def agreement(self, agree: Agree, resolved: Resolved, count: int) -> object:
+        """Of the views of so many seeds."""
+        if agree is Agree.LATENTS:
+            return LATENTS
+        decode, bake = self.model.decode, None
+        if agree is Agree.LIGHT:
+            decode, bake = self.light.decode, self.model.decode
+        pixels = resolved.pixels.every
+        return PictureAgreement(decode, self.model.encode_image, pixels, self.batches(count), bake=bake)
+
+    def guidance(self, row: SphereRow, count: int) -> PerceptualGuidance:
+        """As the preset has it, of views of so many seeds."""
+        preset, batches = row.preset, self.batches(count, gradients=True)
+        decode = self.light.decode if preset.light else self.model.decode
+        loss = PerceptualLoss(decode, self.guide, make_target(row.target), batches)
+        passes = Passes(self.batches(count), self.batches(count, gradients=True), preset.second_pass)
+        weights = weights_of(preset, self.sigmas)
+        return PerceptualGuidance(weights, loss, make_pullback(preset.gradient), passes=passes, limits=Limits(MAX_MOVE))
+
+    def batches(self, count: int, gradients: bool = False) -> WindowBatches:
+        """Views of so many seeds that go through a network at once."""
+        return WindowBatches(max(self._at_once[gradients] // count, 1))
+
+    @property
+    def _at_once(self) -> tuple[int, int]:
+        return ROWS_AT_ONCE[self.device.type]
+
+    def _counted(self, denoiser: Denoiser, count: int) -> Denoiser:
+        def counting(x: Tensor, sigma: float, rows: Rows) -> Tensor:
+            views = len({*zip(rows.samples, rows.views, strict=True)})  # a padded batch has one twice
+            self.evaluations += views / count * x.shape[-2] * x.shape[-1] / VIEW_CELLS
+            return denoiser(x, sigma, rows)
+
+        return counting
+
+
+@cache
+def resolved_of(cameras: Cameras) -> Resolved:
+    """The views of a rig, for this model."""
+    return SphereViews(cameras.rig, SIZE_PX, VIEW_PX).resolve(None, CellGrid(CELL_PX))
+
+
+def prompts(cameras: Cameras, seeds: Iterable[int]) -> list[str]:
+    """Of every view of each seed, sample-major."""
+    elevations = [math.degrees(elevation) for elevation in cameras.rig.directions[:, 1].tolist()]
+    return [prompt_at(elevation, place_of(seed)) for seed in seeds for elevation in elevations]
+
+
+def weights_of(preset: Preset, sigmas: Sequence[float]) -> list[float]:
+    """Of each step, as the nodes have them: by percent of the schedule."""
+    schedule = GuidanceSchedule(WEIGHT, end=GUIDED_PART * preset.span)
+    steps = timestep(torch.tensor(sigmas[:-1])).tolist()
+    percents = [*(1 - step / (TRAINED_STEPS - 1) for step in steps), 1.0]
+    return [preset.strength * weight for weight in schedule.weights(percents)]
+
+
+def around(model: DemoModel) -> DemoModel:
+    """The model with convolutions that wrap along the width, of a copy of its networks."""
+    return DemoModel(_circular(model.unet), _circular(model.vae), model.text, model.tokenizer)
+
+
+def _circular(network: nn.Module) -> nn.Module:
+    network = deepcopy(network)
+    for layer in network.modules():
+        if isinstance(layer, nn.Conv2d) and layer.padding[1]:
+            layer.register_forward_pre_hook(_Wrap(layer.padding[1]))
+            layer.padding = (layer.padding[0], 0)
+    return network
+
+
+class _Wrap:
+    """Continues what comes into a layer around its sides."""
+
+    def __init__(self, columns: int) -> None:
+        self.columns = columns
+
+    def __call__(self, layer: nn.Module, args: tuple[Tensor]) -> tuple[Tensor]:
+        return (F.pad(args[0], (self.columns, self.columns, 0, 0), mode="circular"),)
