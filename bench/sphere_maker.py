@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from copy import deepcopy
-from functools import cache
+from functools import cache, partial
 
 import torch
 import torch.nn.functional as F
@@ -32,7 +32,8 @@ from demo.schedule import timestep
 from syncdiffusion_core.agreement import LATENTS, PictureAgreement
 from syncdiffusion_core.batching import WindowBatches
 from syncdiffusion_core.blending import Blend
-from syncdiffusion_core.canvases.sphere import SphereViews
+from syncdiffusion_core.canvases.sphere_spec import SphereViews
+from syncdiffusion_core.canvases.turning import Motion
 from syncdiffusion_core.canvases.window_layout import WindowLayout
 from syncdiffusion_core.canvases.windows import full_canvas
 from syncdiffusion_core.denoiser import Denoiser, Rows
@@ -40,12 +41,14 @@ from syncdiffusion_core.guidance.loss import PerceptualLoss
 from syncdiffusion_core.guidance.perceptual import Limits, Passes, PerceptualGuidance
 from syncdiffusion_core.guidance.pullbacks import make_pullback
 from syncdiffusion_core.guidance.targets import make_target
+from syncdiffusion_core.moving import sample_moving
 from syncdiffusion_core.perceptual.files import load_perceptual
 from syncdiffusion_core.process import variance_exploding
 from syncdiffusion_core.reference import official_sigmas
 from syncdiffusion_core.sampling import Method, Sampled, sample
 from syncdiffusion_core.schedule import GuidanceSchedule
 from syncdiffusion_core.strategies import STRATEGIES, Synchronisation
+from syncdiffusion_core.views.noise import redrawn
 from syncdiffusion_core.views.schedule import CellGrid, Resolved, Still, ViewSchedule
 from syncdiffusion_core.wrapping import wrap_pad
 
@@ -75,12 +78,11 @@ class SphereMaker:
     def make(self, row: SphereRow, seeds: Sequence[int]) -> Tensor:
         """The pictures of these seeds, [N, 3, *SIZE_PX] in [0, 1], on the CPU. Raises ValueError where none can be."""
         make = self.sphere if row.planar is None else self.planar
-        pictures = row.made_by(self, row, seeds) if row.made_by is not None else make(row, seeds)
-        return pictures.clamp(0, 1).cpu()
+        return make(row, seeds).clamp(0, 1).cpu()
 
     def sphere(self, row: SphereRow, seeds: Sequence[int]) -> Tensor:
         """Views of a sphere that are denoised together, as View Sampler does."""
-        resolved, count = resolved_of(row.cameras), len(seeds)
+        resolved, count = resolved_of(row.cameras, row.motion), len(seeds)
         agreement = self.agreement(row.agree, resolved, count)
         guidance = None if row.preset is None else self.guidance(row, count)
         method = Method(row.synchronisation, agreement, guidance, self.batches(count))
@@ -119,7 +121,12 @@ class SphereMaker:
         noise = torch.stack([torch.randn(4, *views.canvas, generator=torch.manual_seed(seed)) for seed in seeds])
         start = STRATEGIES[method.synchronisation].start(views, noise).to(self.device)  # drawn alike on every device
         denoiser = self._counted(denoiser_of(model or self.model, texts, len(views), CFG), len(seeds))
-        return sample(denoiser, variance_exploding(), schedule, self.sigmas[0] * start, self.sigmas, method)
+        process, state = variance_exploding(), self.sigmas[0] * start
+        if schedule.moves:
+            return sample_moving(
+                denoiser, process, schedule, state, self.sigmas, partial(redrawn, noise.to(state)), method
+            )
+        return sample(denoiser, process, schedule, state, self.sigmas, method)
 
     def agreement(self, agree: Agree, resolved: Resolved, count: int) -> object:
         """Of the views of so many seeds."""
@@ -129,7 +136,8 @@ class SphereMaker:
         if agree is Agree.LIGHT:
             decode, bake = self.light.decode, self.model.decode
         pixels = resolved.pixels.every
-        return PictureAgreement(decode, self.model.encode_image, pixels, self.batches(count), bake=bake)
+        batches = self.batches(count)
+        return PictureAgreement(decode, self.model.encode_image, pixels, batches, bake=bake, steps=resolved.pixels)
 
     def guidance(self, row: SphereRow, count: int) -> PerceptualGuidance:
         """As the preset has it, of views of so many seeds."""
@@ -158,9 +166,9 @@ class SphereMaker:
 
 
 @cache
-def resolved_of(cameras: Cameras) -> Resolved:
+def resolved_of(cameras: Cameras, motion: Motion = Motion.STILL) -> Resolved:
     """The views of a rig, for this model."""
-    return SphereViews(cameras.rig, SIZE_PX, VIEW_PX).resolve(None, CellGrid(CELL_PX))
+    return SphereViews(cameras.rig, SIZE_PX, VIEW_PX, motion=motion).resolve(None, CellGrid(CELL_PX))
 
 
 def prompts(cameras: Cameras, seeds: Iterable[int]) -> list[str]:

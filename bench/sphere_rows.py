@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
 from functools import cached_property
 
 from demo.palettes import BIOMES
 from syncdiffusion_core.canvases.rigs import Rig, RigKind, make_rig
+from syncdiffusion_core.canvases.turning import Motion
 from syncdiffusion_core.guidance.pullbacks import Gradient
 from syncdiffusion_core.guidance.targets import AnchorKind
 from syncdiffusion_core.strategies import Synchronisation
@@ -67,16 +67,13 @@ class Cameras:
 
 EIGHTEEN = Cameras(RigKind.THREE_RINGS, 8, 80.0)
 TEN = Cameras(RigKind.RING_AND_POLES, 8, 90.0)
+SIX = Cameras(RigKind.CUBE, 6, 95.0)
 RING = Cameras(RigKind.RING, 8, 72.0)
 
 
 @dataclass(frozen=True)
 class SphereRow:
-    """One row. planar: of a canvas without cameras, which has no use for the rest. target: of guidance, with a preset.
-
-    made_by: makes the row where the loop of the core does not: a hook for rigs that move, given the maker, the row and
-    the seeds, as ``SphereMaker.sphere`` is.
-    """
+    """One row. planar: of a canvas without cameras, which has no use for the rest. target: of a preset's guidance."""
 
     name: str
     title: str
@@ -86,7 +83,7 @@ class SphereRow:
     synchronisation: Synchronisation = Synchronisation.SYNCTWEEDIES
     preset: Preset | None = None
     target: AnchorKind = AnchorKind.CENTRE
-    made_by: Callable | None = None
+    motion: Motion = Motion.STILL
 
 
 TARGETS = {
@@ -109,6 +106,7 @@ def _rows() -> list[SphereRow]:
         SphereRow("light", "18 views, in pictures (light codec)"),
         SphereRow("full", "18 views, in pictures (full codec)", agree=Agree.FULL),
         SphereRow("ten", "10 views of 90°, in pictures (light codec)", cameras=TEN),
+        SphereRow("turning", "6 views of 95° that turn, in pictures (light codec)", cameras=SIX, motion=Motion.TURNING),
         *(
             SphereRow(each.value, f"18 views, {each.value}, in latents", agree=Agree.LATENTS, synchronisation=each)
             for each in others
