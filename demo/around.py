@@ -6,18 +6,19 @@ ground and everything between (LoRA, Hu et al. 2022, on linear layers and convol
 
 from __future__ import annotations
 
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 
-from syncdiffusion_core.weights import open_weights, shapes_of
-
 from .captions import VOCABULARY_AROUND
-from .export import REMEDY, WEIGHTS
+from .export import WEIGHTS
 from .text_encoder import TEXT_CONFIG, TextEncoder
 from .tokenizer import SPECIAL
 from .unet import UNet
+
+if TYPE_CHECKING:
+    from syncdiffusion_core.weights import WeightsFile
 
 FILE = WEIGHTS / "around.safetensors"
 RANK = 48
@@ -36,14 +37,13 @@ def is_low_rank(weight: Tensor | torch.Size) -> bool:
     return RANK * (rows + columns) < rows * columns
 
 
-def changed(unet: State, file: Path = FILE) -> tuple[State, State]:
+def changed(unet: State, file: WeightsFile) -> tuple[State, State]:
     """(UNet, text encoder) of the model that looks around, from the UNet of landscapes: float32.
 
-    Raises ValueError naming the file where it is missing, damaged or not of this version.
+    Raises ValueError naming the file where it is damaged or not of this version.
     """
-    opened = open_weights(file, "safetensors file", REMEDY)
-    opened.check_shapes(_shapes(), "the demo model that looks around")
-    tensors = opened.tensors()
+    file.check_shapes(_shapes(), "the demo model that looks around")
+    tensors = file.tensors()
     state = {name: _changed(name, weight, tensors) for name, weight in unet.items()}
     return state, {name.removeprefix(TEXT): value for name, value in tensors.items() if name.startswith(TEXT)}
 
@@ -59,7 +59,7 @@ def _shapes() -> dict[str, tuple[int, ...]]:
     """Of all tensors of the file, by name."""
     with torch.device("meta"):
         unet, text = UNet(), TextEncoder(TEXT_CONFIG_AROUND)
-    shapes = {TEXT + name: shape for name, shape in shapes_of(text).items()}
+    shapes = {TEXT + name: tuple(weight.shape) for name, weight in text.state_dict().items()}
     for name, weight in unet.named_parameters():
         if is_low_rank(weight):
             rows, columns = weight.shape[0], weight.shape[1:].numel()

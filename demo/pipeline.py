@@ -10,6 +10,7 @@ import torch
 
 from syncdiffusion_core.weights import open_weights
 
+from .around import FILE as AROUND
 from .around import TEXT_CONFIG_AROUND, changed
 from .captions import VOCABULARY, VOCABULARY_AROUND
 from .checkpoint import check_checkpoint
@@ -87,7 +88,7 @@ def load_demo(path: str | Path | None = None, around: bool = False) -> DemoModel
     states = {name: _part(tensors, prefix) for name, prefix in PREFIXES.items()}
     vocabulary, config = VOCABULARY, TEXT_CONFIG
     if around:
-        states["unet"], states["text"] = changed(states["unet"])
+        states["unet"], states["text"] = changed(states["unet"], open_weights(AROUND, "safetensors file", REMEDY))
         vocabulary, config = VOCABULARY_AROUND, TEXT_CONFIG_AROUND
     unet, vae, text = UNet(), AutoencoderKL(), TextEncoder(config)
     for name, module in {"unet": unet, "vae": vae, "text": text}.items():

@@ -12,6 +12,7 @@ from demo.brushes import Strip, conifers, noise_1d, noise_2d, paint_blob
 from demo.palettes import BIOMES, PALETTES, TIMES
 from demo.pipeline import load_demo
 from demo.tokenizer import Tokenizer
+from syncdiffusion_core.weights import open_weights
 
 
 @pytest.fixture(scope="module", params=[(3, "noon", "forest"), (14, "sunset", "mountains"), (5, "night", "lake")])
@@ -112,6 +113,10 @@ class TestCaptions:
         assert len(set(captions.VOCABULARY_AROUND)) == len(captions.VOCABULARY_AROUND)
 
 
+def opened(path):
+    return open_weights(path, "safetensors file", "install the pack again")
+
+
 class TestFile:
     """A low-rank change: what training holds is what the file gives back."""
 
@@ -123,7 +128,7 @@ class TestFile:
                 if name.endswith(".0.up"):
                     weight.normal_(0, 0.01)
         save_file(train_around.tensors_of(trained), tmp_path / "around.safetensors")
-        unet, text = around.changed(load_demo().unet.state_dict(), tmp_path / "around.safetensors")
+        unet, text = around.changed(load_demo().unet.state_dict(), opened(tmp_path / "around.safetensors"))
         ids = Tokenizer(tuple(captions.VOCABULARY_AROUND)).batch(["looking up, forest"])
         x, t = torch.randn(1, 4, 16, 16), torch.tensor([500])
         with torch.no_grad():
@@ -144,7 +149,7 @@ class TestFile:
     def test_another_file_is_refused(self, tmp_path):
         save_file({"unet.out.2.bias": torch.zeros(4)}, tmp_path / "other.safetensors")
         with pytest.raises(ValueError, match="its weights do not fit the demo model that looks around"):
-            around.changed(load_demo().unet.state_dict(), tmp_path / "other.safetensors")
+            around.changed(load_demo().unet.state_dict(), opened(tmp_path / "other.safetensors"))
 
     def test_the_shipped_one_is_small(self):
         assert around.FILE.stat().st_size + train_around.AROUND_FILE.stat().st_size < 12e6

@@ -16,6 +16,7 @@ import comfy.supported_models
 import torch
 from torch import Tensor
 
+from ....demo.around import FILE as AROUND_FILE
 from ....demo.around import TEXT_CONFIG_AROUND, changed
 from ....demo.captions import VOCABULARY_AROUND
 from ....demo.checkpoint import check_checkpoint
@@ -75,7 +76,7 @@ def _read() -> _Checkpoint:
 
 
 def _around(landscapes: _Checkpoint) -> _Checkpoint:
-    unet, text = changed(landscapes.unet)
+    unet, text = changed(landscapes.unet, open_demo_file(AROUND_FILE))
     metadata = {"vocab": json.dumps(VOCABULARY_AROUND), "text_config": json.dumps(TEXT_CONFIG_AROUND)}
     return replace(landscapes, metadata={**landscapes.metadata, **metadata}, unet=unet, text=text)
 
