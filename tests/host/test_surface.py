@@ -23,6 +23,7 @@ IDS = [
     "SyncDiffusionImageViews",
     "SyncDiffusionLatentSpectrum",
     "SyncDiffusionLoadDemoModel",
+    "SyncDiffusionLoadDemoModel360",
     "SyncDiffusionLoadPerceptualModel",
     "SyncDiffusionMergeAttention",
     "SyncDiffusionPanoramaDecode",
