@@ -128,7 +128,7 @@ def _shown(value: Triple | None, digits: int, wide: bool, scale: float = 1.0) ->
     if value is None:
         return "–"
     mean, low, high = (scale * v for v in value)
-    return f"{mean:.{digits}f}" + (f" ({low:.{digits}f} to {high:.{digits}f})" if wide else "")
+    return f"{mean:.{digits}f}" + (f" ({low:.{digits}f} to {high:.{digits}f})" if wide and low < high else "")
 
 
 def _cost_cells(costs: Costs | None) -> list[str]:

@@ -93,7 +93,7 @@ def measure(bench: Bench, judge: SphereJudge, rows: Sequence[SphereRow], seeds: 
     """Make what is missing, score it and write the report."""
     with tqdm(total=(1 + len(rows)) * len(seeds), unit="panorama") as bar:
         pictures = {row: bench.pictures(row, seeds, bar) for row in (None, *rows)}
-    reference = reference_features(judge, references, bench.processes)
+    reference = reference_features(judge, references, bench.out / "pictures", bench.processes)
     lines = []
     for row, each in tqdm(pictures.items(), desc="scores", unit="row"):
         scores = judge.scores(torch.from_numpy(each))
