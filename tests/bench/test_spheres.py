@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from bench.sphere_maker import SphereMaker, around, prompts, weights_of
+from bench.circular import around
+from bench.sphere_maker import SphereMaker, prompts, weights_of
 from bench.sphere_report import Line, distances_of, write_report
 from bench.sphere_rows import BALANCED, EIGHTEEN, FAST, REFERENCE, RING, ROWS, TEN, Cameras, SphereRow, prompt_at
 from bench.sphere_scores import CLASSES, HORIZON, POLES, Scores, SphereJudge, all_distances, held_out
