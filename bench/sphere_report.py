@@ -94,11 +94,11 @@ def distances_of(features: Tensor, reference: Tensor) -> dict[str, Triple]:
     if len(features) < 2:
         return {}
     draws, of_all = draws_of(len(features)), torch.arange(len(features))[None]
-    references, result, drawn = dict(by_class(reference)), {}, {}
-    for name, own in by_class(features):
-        alike = references[name].flatten(0, 1)
-        mean, deviation = alike.mean(dim=0), alike.std(dim=0).clamp(min=1e-6)
-        kernel = KernelDistance((own - mean) / deviation, (alike - mean) / deviation)
+    every = reference.flatten(0, 1)  # of all pitches: what hardly varies at one of them would drown the rest
+    mean, deviation = every.mean(dim=0), every.std(dim=0).clamp(min=1e-6)
+    references, result, drawn = dict(by_class((reference - mean) / deviation)), {}, {}
+    for name, own in by_class((features - mean) / deviation):
+        kernel = KernelDistance(own, references[name].flatten(0, 1))
         drawn[name] = kernel.resampled(draws)
         result[name] = triple(float(kernel.resampled(of_all)[0]), drawn[name])
     if result[HORIZON][0] > 0:
