@@ -97,7 +97,7 @@ def measure(bench: Bench, judge: SphereJudge, rows: Sequence[SphereRow], seeds: 
     lines = []
     for row, each in tqdm(pictures.items(), desc="scores", unit="row"):
         scores = judge.scores(torch.from_numpy(each))
-        name, title = ("globes", "**true globes**") if row is None else (row.name, row.title)
+        name, title = ("globes", "true globes") if row is None else (row.name, row.title)
         lines.append(Line(name, title, each, scores, None if row is None else bench.costs(row)))
     write_report(bench.out, lines, reference)
 
