@@ -18,10 +18,11 @@ SMOOTH = 1 / 255
 """Of a difference of neighbours, added to both sides of a ratio: a clear sky has neither seams nor a pinch."""
 CIRCLES = (1.5, 2.5, 3.5, 4.5)
 """Radii around a pole, in pixels of its view."""
-BEYOND = 12
-"""Pixels from the middle of a pole's view from which it is what a picture is elsewhere."""
-JUMP_PX = 20.0
-"""Of a skyline, between neighbouring columns of a view."""
+ELSEWHERE = (8, 32)
+"""Pixels from the middle of a pole's view, from and to which it is what a picture is elsewhere: sky or ground."""
+JUMP_PX, WITHIN_PX = 20.0, 3
+"""Of a skyline, and within how many columns of a view: cameras and the detector spread a step over some. Of 104 views
+of true globes 3 % have one; where every other 32 columns of these stand 24 rows higher, 68 %."""
 
 
 def seam_ratio(picture: Tensor) -> float:
@@ -37,7 +38,7 @@ def seam_ratio(picture: Tensor) -> float:
 
 
 def pinch(picture: Tensor, poles: Tensor, fov: float) -> float:
-    """How much more changes around the poles, circle by circle, than from pixel to pixel elsewhere in their views.
+    """How much more changes around the poles, circle by circle, than from pixel to pixel farther out in their views.
 
     A ratio of mean absolute differences a pixel of the view, in [0, inf), of both poles together: around 1 where they
     are as the rest, far more where all columns of the canvas meet in a point. poles: both views [2, 3, h, w] of this
@@ -46,7 +47,8 @@ def pinch(picture: Tensor, poles: Tensor, fov: float) -> float:
     px = 2 * math.tan(fov / 2) / poles.shape[-1]
     around = torch.cat([_around_pole(picture, up, math.atan(r * px), r) for up in (True, False) for r in CIRCLES])
     y, x = (torch.arange(side, device=poles.device) + 0.5 - side / 2 for side in poles.shape[-2:])
-    far = (y[:, None].square() + x.square()).sqrt() > BEYOND  # [h, w]
+    away = (y[:, None].square() + x.square()).sqrt()  # [h, w]
+    far = (away > ELSEWHERE[0]) & (away < ELSEWHERE[1])
     right = (poles[..., 1:] - poles[..., :-1]).abs().mean(dim=(0, 1))[far[:, 1:]]
     down = (poles[..., 1:, :] - poles[..., :-1, :]).abs().mean(dim=(0, 1))[far[1:]]
     return float((around.mean() + SMOOTH) / (torch.cat([right, down]).mean() + SMOOTH))
@@ -65,8 +67,8 @@ def _around_pole(picture: Tensor, up: bool, angle: float, radius: float) -> Tens
 
 
 def is_broken(skylines: Tensor) -> Tensor:
-    """Whether skylines [N, W], in rows, jump from one column to the next: [N] bool."""
-    return ((skylines[:, 1:] - skylines[:, :-1]).abs() > JUMP_PX).any(dim=1)
+    """Whether skylines [N, W], in rows, jump within a few columns: [N] bool."""
+    return ((skylines[:, WITHIN_PX:] - skylines[:, :-WITHIN_PX]).abs() > JUMP_PX).any(dim=1)
 
 
 def pole_rotations(roll_deg: float) -> Tensor:

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from copy import deepcopy
 from functools import cache, partial
 
 import torch
-import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
+from bench.circular import around
 from bench.sphere_rows import (
     CELL_PX,
     SIZE_PX,
@@ -183,27 +182,3 @@ def weights_of(preset: Preset, sigmas: Sequence[float]) -> list[float]:
     steps = timestep(torch.tensor(sigmas[:-1])).tolist()
     percents = [*(1 - step / (TRAINED_STEPS - 1) for step in steps), 1.0]
     return [preset.strength * weight for weight in schedule.weights(percents)]
-
-
-def around(model: DemoModel) -> DemoModel:
-    """The model with convolutions that wrap along the width, of a copy of its networks."""
-    return DemoModel(_circular(model.unet), _circular(model.vae), model.text, model.tokenizer)
-
-
-def _circular(network: nn.Module) -> nn.Module:
-    network = deepcopy(network)
-    for layer in network.modules():
-        if isinstance(layer, nn.Conv2d) and layer.padding[1]:
-            layer.register_forward_pre_hook(_Wrap(layer.padding[1]))
-            layer.padding = (layer.padding[0], 0)
-    return network
-
-
-class _Wrap:
-    """Continues what comes into a layer around its sides."""
-
-    def __init__(self, columns: int) -> None:
-        self.columns = columns
-
-    def __call__(self, layer: nn.Module, args: tuple[Tensor]) -> tuple[Tensor]:
-        return (F.pad(args[0], (self.columns, self.columns, 0, 0), mode="circular"),)

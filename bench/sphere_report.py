@@ -37,8 +37,8 @@ demo's judge, which guides nothing. *Distance of views*: mean over all pairs by 
 in any picture, so the true globes are its floor. *KID* x 1000 against views of {references} other true globes of the
 same places at the same pitches, in the judge's standardised features. *Seam ratio*: mean absolute difference of
 columns across the wrap over that at 16 other meridians. *Pinch*: differences a pixel apart on circles of 1.5 to 4.5 px
-around the poles over those between neighbours elsewhere in the poles' views. *Broken skylines*: share of views at the
-horizon whose skyline jumps by more than 20 px between columns. Seconds: of a panorama, in batches ({devices}).
+around the poles over those between neighbours 8 to 32 px from them. *Broken skylines*: share of views at the horizon
+whose skyline jumps by more than 20 px within 3 columns. Seconds: of a panorama, in batches ({devices}).
 Evaluations: of the model on one view of 128 px, guidance included. Memory: peak of one panorama, weights included.
 True globes are what a perfect row would show. python -m bench.spheres
 """
@@ -94,11 +94,11 @@ def distances_of(features: Tensor, reference: Tensor) -> dict[str, Triple]:
     if len(features) < 2:
         return {}
     draws, of_all = draws_of(len(features)), torch.arange(len(features))[None]
-    references, result, drawn = dict(by_class(reference)), {}, {}
-    for name, own in by_class(features):
-        alike = references[name].flatten(0, 1)
-        mean, deviation = alike.mean(dim=0), alike.std(dim=0).clamp(min=1e-6)
-        kernel = KernelDistance((own - mean) / deviation, (alike - mean) / deviation)
+    every = reference.flatten(0, 1)  # of all pitches: what hardly varies at one of them would drown the rest
+    mean, deviation = every.mean(dim=0), every.std(dim=0).clamp(min=1e-6)
+    references, result, drawn = dict(by_class((reference - mean) / deviation)), {}, {}
+    for name, own in by_class((features - mean) / deviation):
+        kernel = KernelDistance(own, references[name].flatten(0, 1))
         drawn[name] = kernel.resampled(draws)
         result[name] = triple(float(kernel.resampled(of_all)[0]), drawn[name])
     if result[HORIZON][0] > 0:
@@ -128,7 +128,7 @@ def _shown(value: Triple | None, digits: int, wide: bool, scale: float = 1.0) ->
     if value is None:
         return "–"
     mean, low, high = (scale * v for v in value)
-    return f"{mean:.{digits}f}" + (f" ({low:.{digits}f} to {high:.{digits}f})" if wide else "")
+    return f"{mean:.{digits}f}" + (f" ({low:.{digits}f} to {high:.{digits}f})" if wide and low < high else "")
 
 
 def _cost_cells(costs: Costs | None) -> list[str]:

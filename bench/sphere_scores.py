@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -60,6 +61,14 @@ class SphereJudge:
     def __init__(self, judge: SceneNet, device: str = "cpu") -> None:
         self.device = torch.device(device)
         self.judge, self.detector = judge.to(self.device), load_detector().to(self.device)
+
+    @property
+    def digest(self) -> str:
+        """What tells judges apart."""
+        digest = hashlib.sha256()
+        for weight in self.judge.state_dict().values():
+            digest.update(weight.cpu().numpy().tobytes())
+        return digest.hexdigest()[:12]
 
     @torch.no_grad()
     def scores(self, pictures: Tensor) -> Scores:

@@ -93,11 +93,11 @@ def measure(bench: Bench, judge: SphereJudge, rows: Sequence[SphereRow], seeds: 
     """Make what is missing, score it and write the report."""
     with tqdm(total=(1 + len(rows)) * len(seeds), unit="panorama") as bar:
         pictures = {row: bench.pictures(row, seeds, bar) for row in (None, *rows)}
-    reference = reference_features(judge, references, bench.processes)
+    reference = reference_features(judge, references, bench.out / "pictures", bench.processes)
     lines = []
     for row, each in tqdm(pictures.items(), desc="scores", unit="row"):
         scores = judge.scores(torch.from_numpy(each))
-        name, title = ("globes", "**true globes**") if row is None else (row.name, row.title)
+        name, title = ("globes", "true globes") if row is None else (row.name, row.title)
         lines.append(Line(name, title, each, scores, None if row is None else bench.costs(row)))
     write_report(bench.out, lines, reference)
 

@@ -4,12 +4,12 @@ Five answers with one signature. Each returns the gradient that Eq. 14's step x 
 """
 
 from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager
 from enum import Enum
 
 import torch
 from torch import Tensor
-from torch.autograd.graph import allow_mutation_on_saved_tensors
+from torch.autograd.graph import allow_mutation_on_saved_tensors, saved_tensors_hooks
 
 from ..moment import Moment
 from .spectrum import Spectrum, SpectrumSource, fit_predictions, natural_spectrum
@@ -72,7 +72,7 @@ class ThroughModel:
 
     def __init__(self, refusal: Refusal = torch_refusal) -> None:
         self._refusal = refusal
-        self._saved: Callable[[], AbstractContextManager] = nullcontext
+        self._saved: Callable[[], AbstractContextManager] = _saved_as_they_are
 
     def __call__(self, moment: Moment, x0: Tensor, g: Tensor) -> Tensor:
         # Half-precision models see values near 1; per row, so that a window cannot spoil its batch.
@@ -88,7 +88,7 @@ class ThroughModel:
         return pulled.to(g.dtype) * scale
 
     def _pull(self, moment: Moment, v: Tensor) -> Tensor:
-        if self._saved is nullcontext:
+        if self._saved is _saved_as_they_are:
             try:
                 return self._vector_jacobian(moment, v)
             except RuntimeError as error:
@@ -105,6 +105,25 @@ class ThroughModel:
                 raise MissingBackward("it is quantised, compiled or cached")
             (pulled,) = torch.autograd.grad(predicted, leaf, v.to(predicted.dtype))
         return pulled
+
+
+def _saved_as_they_are() -> AbstractContextManager:
+    """Autograd's own way, and its own words for what has been changed since.
+
+    But for one thing: autograd saves a tensor itself, which may have become part of the graph that holds it. A backward
+    pass that ends early, as at the first such tensor, would then leave the whole graph in memory for good.
+    """
+
+    def pack(tensor: Tensor) -> tuple[Tensor, int]:
+        return tensor.detach(), tensor._version
+
+    def unpack(saved: tuple[Tensor, int]) -> Tensor:
+        tensor, version = saved
+        if tensor._version != version:
+            raise RuntimeError(f"a saved tensor {CHANGED_IN_PLACE}")
+        return tensor
+
+    return saved_tensors_hooks(pack, unpack)
 
 
 def forward_only(moment: Moment, x0: Tensor, g: Tensor) -> Tensor:
