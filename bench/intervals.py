@@ -22,6 +22,14 @@ def triple(value: float, resampled: Tensor) -> Triple:
     return value, low, high
 
 
+def ratio(numerator: Tensor, denominator: Tensor) -> Triple:
+    """Of the means of [P] and [P], with its 95 % bootstrap interval over panoramas."""
+    draws = draws_of(len(numerator))
+    return triple(
+        float(numerator.mean() / denominator.mean()), numerator[draws].mean(dim=1) / denominator[draws].mean(dim=1)
+    )
+
+
 def interval(values: Tensor) -> Triple:
     """Mean of [P] with its 95 % bootstrap interval over panoramas."""
     return triple(float(values.mean()), values[draws_of(len(values))].mean(dim=1))

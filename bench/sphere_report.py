@@ -12,19 +12,20 @@ import torch
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
-from bench.intervals import Triple, draws_of, interval, triple
+from bench.intervals import Triple, draws_of, interval, ratio, triple
 from bench.sphere_rows import place_of
 from bench.sphere_scores import HORIZON, POLES, Scores, by_class
 from bench.tables import markdown
 from syncdiffusion_core.metrics.kernel import KernelDistance
 
 SHOWN, SHOWN_PX, NAMES_PX, LABEL_PX = 3, (320, 160), 210, 18
+SEAM = "seam"
 COLUMNS = {
     "agree": ("at the majority's time ↑", 3, True),
     "agree_horizon": ("the same, horizon ↑", 3, True),
     "distance": ("distance of views ↓", 3, True),
     "distance_horizon": ("the same, horizon ↓", 3, False),
-    "seam": ("seam ratio (1)", 2, True),
+    SEAM: ("seam ratio (1)", 2, True),
     "pinch": ("pinch of poles (1)", 2, True),
     "broken": ("broken skylines ↓", 3, False),
 }
@@ -36,10 +37,11 @@ both poles. *At the majority's time*: share of a panorama's views that show the 
 demo's judge, which guides nothing. *Distance of views*: mean over all pairs by the same network; sky and ground differ
 in any picture, so the true globes are its floor. *KID* x 1000 against views of {references} other true globes of the
 same places at the same pitches, in the judge's standardised features. *Seam ratio*: mean absolute difference of
-columns across the wrap over that at 16 other meridians. *Pinch*: differences a pixel apart on circles of 1.5 to 4.5 px
-around the poles over those between neighbours 8 to 32 px from them. *Broken skylines*: share of views at the horizon
-whose skyline jumps by more than 20 px within 3 columns. Seconds: of a panorama, in batches ({devices}).
-Evaluations: of the model on one view of 128 px, guidance included. Memory: peak of one panorama, weights included.
+columns across the wrap over that at seven other meridians, where views and windows look as at the wrap. *Pinch*:
+differences a pixel apart on circles of 1.5 to 4.5 px around the poles over those between neighbours elsewhere in the
+poles' views. *Broken skylines*: share of views at the horizon whose skyline jumps by more than 20 px between columns.
+Seconds: of a panorama, in batches ({devices}). Evaluations: of the model on one view of 128 px, guidance included.
+Memory: peak of one panorama, weights included.
 True globes are what a perfect row would show. python -m bench.spheres
 """
 
@@ -113,15 +115,19 @@ def table(lines: Sequence[Line], reference: Tensor) -> str:
     body = []
     for line in lines:
         kids = distances_of(line.scores.features, reference)
-        cells = [_shown(interval(line.scores.values[key]), digits, wide) for key, (_, digits, wide) in COLUMNS.items()]
+        cells = [_shown(_figure(line.scores.values, key), digits, wide) for key, (_, digits, wide) in COLUMNS.items()]
         cells += [_shown(kids.get(name), 0, name in (HORIZON, POLES), 1000) for name in classes]
-        ratio = _shown(kids.get("ratio"), 1, False)
-        body.append([line.title, *cells, ratio, *_cost_cells(line.costs)])
+        poles = _shown(kids.get("ratio"), 1, False)
+        body.append([line.title, *cells, poles, *_cost_cells(line.costs)])
     costs = ["s", "evaluations", "GB"]
     devices = sorted({line.costs.device for line in lines if line.costs is not None and line.costs.device})
     count = max(len(line.pictures) for line in lines)
     note = NOTE.format(seeds=count, references=len(reference), devices=", ".join(devices) or "not measured")
     return markdown(["", *headings, "poles / horizon ↓", *costs], body) + note
+
+
+def _figure(values: Mapping[str, Tensor], key: str) -> Triple:
+    return ratio(values["wrap"], values["elsewhere"]) if key == SEAM else interval(values[key])
 
 
 def _shown(value: Triple | None, digits: int, wide: bool, scale: float = 1.0) -> str:

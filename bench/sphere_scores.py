@@ -11,7 +11,7 @@ from functools import cache
 import torch
 from torch import Tensor
 
-from bench.sphere_edges import is_broken, pinch, pole_rotations, seam_ratio
+from bench.sphere_edges import is_broken, pinch, pole_rotations, steps_across
 from bench.sphere_rows import VIEW_PX
 from demo.skyline import detect, load_detector
 from syncdiffusion_core.canvases.rigs import Rig, looking
@@ -91,12 +91,14 @@ class SphereJudge:
         times = self.judge.time_head(embedding).argmax(dim=1).cpu()
         pairs = all_distances(self.judge, taps).cpu()
         horizon = list(CLASSES[HORIZON])
+        wrap, elsewhere = steps_across(picture)
         values = {
             "agree": float(agreement(times)),
             "agree_horizon": float(agreement(times[horizon])),
             "distance": mean_of_pairs(pairs),
             "distance_horizon": mean_of_pairs(pairs[horizon][:, horizon]),
-            "seam": seam_ratio(picture),
+            "wrap": wrap,
+            "elsewhere": elsewhere,
             "pinch": pinch(picture, views[list(CLASSES[POLES])], FOV),
             "broken": float(is_broken(detect(self.detector, views[horizon])).float().mean()),
         }

@@ -225,3 +225,12 @@ def test_latents_and_pictures_are_of_one_sphere():
 def test_what_is_no_sphere_is_refused(make, words):
     with pytest.raises(ValueError, match=words):
         make()
+
+
+def test_the_sides_of_the_picture_are_no_place_of_their_own():
+    """A ring that is turned by one camera is the same ring: the wrap is where any other camera looks."""
+    ring = sphere_views(make_rig(RigKind.RING, 8, FOV), (64, 128), (32, 32))
+    seen = torch.randn(8, 3, 32, 32, dtype=torch.float64, generator=torch.manual_seed(0))
+    canvas = aggregate(ring, seen)
+    torch.testing.assert_close(aggregate(ring, seen.roll(1, 0)), canvas.roll(16, -1), atol=1e-6, rtol=0)
+    torch.testing.assert_close(ring.project(canvas.roll(16, -1)), ring.project(canvas).roll(1, 0), atol=1e-6, rtol=0)
