@@ -36,12 +36,18 @@ def looked_at(rig: Rig, canvas: Size, view: Size) -> tuple[Tensor, Tensor]:
 
     A cell of a view is the mean of the canvas where it looks, interpolated: around the edge, and over the poles.
     """
-    samples = _samples(rig.fov, canvas, view)
-    taps, shares = taps_of(rig.rays(view, samples), canvas)  # [V, 4, h*s, w*s]
+    each = [_looked_at(Rig(rotation[None], rig.fov), canvas, view) for rotation in rig.rotations]  # one at a time: less
+    taps, shares = zip(*each, strict=True)
+    return torch.cat(taps), torch.cat(shares)
+
+
+def _looked_at(camera: Rig, canvas: Size, view: Size) -> tuple[Tensor, Tensor]:
+    samples = _samples(camera.fov, canvas, view)
+    taps, shares = taps_of(camera.rays(view, samples), canvas)  # [1, 4, h*s, w*s]
     if samples > 1:
         taps, shares = (_within_cells(table, samples) for table in (taps, shares))
         shares = shares / samples**2
-    return taps, shares.float()
+    return taps.int(), shares.float()
 
 
 def taps_of(rays: Tensor, canvas: Size) -> tuple[Tensor, Tensor]:
@@ -127,4 +133,4 @@ def _inverse(directions: Tensor, rotation: Tensor, fov: float, view: Size) -> In
     corners = around(*((place + 1) / 2 * torch.tensor([height, width]) - 0.5).unbind(-1))
     taps = [row.clamp(0, height - 1) * width + column.clamp(0, width - 1) for row, column, _ in corners]
     shares = torch.stack([share for *_, share in corners])
-    return Inverse(cells, torch.stack(taps), shares.float(), weight.float())
+    return Inverse(cells.int(), torch.stack(taps).int(), shares.float(), weight.float())

@@ -15,7 +15,7 @@ from .tables import ResampledViews
 class Inverse:
     """What one view says of n cells of the canvas, each named once; kept on every device that asked for it.
 
-    cells [n] long, of the canvas counted flat. taps [K, n] long: cells of the view, counted flat; shares [K, n] >= 0,
+    cells [n] int, of the canvas counted flat. taps [K, n] int: cells of the view, counted flat; shares [K, n] >= 0,
     1 together. weight [n] > 0: how much the view counts there.
     """
 
@@ -28,7 +28,9 @@ class Inverse:
             cells, taps, shares, counts = next(iter(self._here.values()))
             self._here[view.device] = tuple(part.to(view.device) for part in (cells, taps, shares, counts))
         cells, taps, shares, counts = self._here[view.device]
-        seen = sum(view[..., tap].to(total) * share.to(total) for tap, share in zip(taps, shares, strict=True))
+        looks = zip(taps, shares, strict=True)
+        seen = sum(view.index_select(-1, tap).to(total) * share.to(total) for tap, share in looks)
+        cells = cells.long()
         total[..., cells] += seen * counts.to(total)
         weight[..., cells] += counts.to(weight)
 

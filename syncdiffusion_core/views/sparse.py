@@ -22,7 +22,7 @@ class _Turns(NamedTuple):
 class SparseView:
     """One view as a sparse matrix [h*w, cells], and its adjoint in turns, on every device that asked for it.
 
-    taps [K, h*w], shares [K, h*w] (0 where a tap is -1), weight [h*w], sign: a scalar.
+    taps [K, h*w] int, shares [K, h*w] (0 where a tap is -1), weight [h*w], sign: a scalar.
     """
 
     def __init__(self, taps: Tensor, shares: Tensor, weight: Tensor, sign: Tensor) -> None:
@@ -33,12 +33,14 @@ class SparseView:
     @property
     def nearest(self) -> Tensor:
         """The tap that counts the most, the first of several: [h*w] long, -1 for none."""
-        return self._taps.gather(0, self._shares.argmax(dim=0, keepdim=True))[0]
+        return self._taps.gather(0, self._shares.argmax(dim=0, keepdim=True))[0].long()
 
     def seen(self, canvas: Tensor) -> Tensor:
         """P: canvas [N, C, …, cells] -> view [N, C, …, h*w]."""
         if canvas.device not in self._here:
-            taps, shares = self._taps.clamp(min=0).int(), self._shares * self.sign.to(self._shares)
+            # Where nothing has to be changed and the device is theirs, these are the tables themselves.
+            taps = self._taps if int(self._taps.min()) >= 0 else self._taps.clamp(min=0)
+            shares = self._shares if self.sign == 1 else self._shares * self.sign.to(self._shares)
             self._here[canvas.device] = taps.to(canvas.device), shares.to(canvas.device)
         taps, shares = self._here[canvas.device]
         dtype = torch.promote_types(canvas.dtype, torch.float32)

@@ -62,10 +62,10 @@ class _Named:
 class ResampledViews(_Named):
     """Views whose cells are weighted means of cells of the canvas.
 
-    taps [V, K, h, w] long: cells of the canvas, counted flat, -1 for nothing. weights [V, K, h, w] >= 0: by how much
-    each counts; of every cell that has taps they sum to 1, so that constants stay. canvas: its trailing shape. weight
-    [V, h, w] >= 0 (1 if not given): how much cells of views count on the canvas. sign [V] of 1 and -1: a view of -1
-    shows the negated canvas. Raises ValueError for tables that do not fit.
+    taps [V, K, h, w], int or long: cells of the canvas, counted flat, -1 for nothing. weights [V, K, h, w] >= 0: by how
+    much each counts; of every cell that has taps they sum to 1, so that constants stay. canvas: its trailing shape.
+    weight [V, h, w] >= 0 (1 if not given): how much cells of views count on the canvas. sign [V] of 1 and -1: a view
+    of -1 shows the negated canvas. Raises ValueError for tables that do not fit.
     """
 
     def __init__(
@@ -81,7 +81,7 @@ class ResampledViews(_Named):
         weight = torch.ones(len(taps), *self.view) if weight is None else weight
         sign = torch.ones(len(taps)) if sign is None else sign
         _check(taps, weights, weight, sign, math.prod(self.canvas))
-        shares = torch.where(taps >= 0, weights, 0)
+        taps, shares = taps.int(), torch.where(taps >= 0, weights, 0)
         self._tables = [
             SparseView(*tables)
             for tables in zip(taps.flatten(2), shares.flatten(2), weight.flatten(1), sign, strict=True)
