@@ -7,7 +7,7 @@ from .camera_rig import CameraRig
 from .coherence import PanoramaCoherence
 from .compare import ComparePanoramas
 from .decode import PanoramaDecode
-from .demo_model import LoadDemoModel, LoadDemoModel360
+from .demo_model import LoadDemoModel, LoadDemoModelAround
 from .depth_hints import PanoramaDepthHints
 from .equirect import EquirectToViews, ViewsToEquirect
 from .guidance import PerceptualSyncGuidance
@@ -53,7 +53,7 @@ NODES: list[type[io.ComfyNode]] = [
     LoadPerceptualModel,
     LatentSpectrum,
     LoadDemoModel,
-    LoadDemoModel360,
+    LoadDemoModelAround,
     PanoramaCoherence,
     ComparePanoramas,
 ]

@@ -41,13 +41,13 @@ class LoadDemoModel(io.ComfyNode):
         return io.NodeOutput(*load_demo_model())
 
 
-class LoadDemoModel360(io.ComfyNode):
+class LoadDemoModelAround(io.ComfyNode):
     """-> MODEL, CLIP, VAE."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:
         return io.Schema(
-            node_id="SyncDiffusionLoadDemoModel360",
+            node_id="SyncDiffusionLoadDemoModelAround",
             display_name="Load Demo Model (360)",
             category=CATEGORY,
             description=(

@@ -23,7 +23,7 @@ IDS = [
     "SyncDiffusionImageViews",
     "SyncDiffusionLatentSpectrum",
     "SyncDiffusionLoadDemoModel",
-    "SyncDiffusionLoadDemoModel360",
+    "SyncDiffusionLoadDemoModelAround",
     "SyncDiffusionLoadPerceptualModel",
     "SyncDiffusionMergeAttention",
     "SyncDiffusionPanoramaDecode",
