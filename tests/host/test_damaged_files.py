@@ -26,11 +26,21 @@ def said(call) -> str | None:
     return None
 
 
+COPIED = {
+    "FILE": "demo_model",
+    "CONTROL_FILE": "horizon_control",
+    "AROUND_FILE": "around",
+    "LIGHT_FILE": "light_decoder",
+}
+LOADED = {"FILE": "", "CONTROL_FILE": "", "AROUND_FILE": "Around"}
+"""The files, and the node that reads them."""
+
+
 @pytest.fixture
 def demo_files(module_of, monkeypatch, tmp_path):
     """The loader's module, with copies of the pack's files to damage."""
     module = module_of("host.files.demo_model")
-    for name, file in (("FILE", "demo_model"), ("CONTROL_FILE", "horizon_control"), ("LIGHT_FILE", "light_decoder")):
+    for name, file in COPIED.items():
         shutil.copy(WEIGHTS / f"{file}.safetensors", tmp_path)
         monkeypatch.setattr(module, name, tmp_path / f"{file}.safetensors")
     return module
@@ -42,24 +52,24 @@ def put_anew(put, path):
     put(path)
 
 
-@pytest.mark.parametrize("name", ["FILE", "CONTROL_FILE"])
+@pytest.mark.parametrize("name", LOADED)
 def test_a_broken_clone_is_named(name, demo_files, damage, run_node):
     path = getattr(demo_files, name)
     for what, put in damage.kinds(path.read_bytes()).items():
         put_anew(put, path)
-        words = said(lambda: run_node("SyncDiffusionLoadDemoModel"))
+        words = said(lambda: run_node(f"SyncDiffusionLoadDemoModel{LOADED[name]}"))
         assert words is not None, what
         assert words.startswith(path.name), words
         assert words.endswith("install the pack again"), words
 
 
-@pytest.mark.parametrize("name", ["FILE", "CONTROL_FILE"])
+@pytest.mark.parametrize("name", LOADED)
 def test_damage_at_random_is_a_result_or_named(name, demo_files, damage, run_node):
     path = getattr(demo_files, name)
     good = path.read_bytes()
     for seed in range(RANDOM):
         path.write_bytes(damage.at_random(good, seed))
-        words = said(lambda: run_node("SyncDiffusionLoadDemoModel"))
+        words = said(lambda: run_node(f"SyncDiffusionLoadDemoModel{LOADED[name]}"))
         assert words is None or words.startswith(path.name), (seed, words)
 
 

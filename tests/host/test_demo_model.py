@@ -5,17 +5,25 @@ import torch
 
 from demo.pipeline import load_demo
 
+LOADERS = {"SyncDiffusionLoadDemoModel": False, "SyncDiffusionLoadDemoModelAround": True}
+"""Nodes, and whether the model looks around."""
+
+
+@pytest.fixture(scope="module", params=LOADERS)
+def loader(request):
+    return request.param
+
 
 @pytest.fixture(scope="module")
-def plain():
+def plain(loader):
     """The model without a host."""
-    return load_demo()
+    return load_demo(around=LOADERS[loader])
 
 
 @pytest.fixture
-def loaded(run_node):
+def loaded(run_node, loader):
     """(MODEL, CLIP, VAE) of the loader node."""
-    return run_node("SyncDiffusionLoadDemoModel")[:3]
+    return run_node(loader)[:3]
 
 
 def encoded(run_node, clip, text: str) -> torch.Tensor:
@@ -39,6 +47,13 @@ def test_long_prompts_go_on_in_further_chunks(run_node, loaded):
     context = encoded(run_node, loaded[1], ", ".join(["lake", "dusk", "clouds"] * 10))
     assert context.shape[1] == 2 * 16
     assert context.isfinite().all()
+
+
+def test_up_and_down_are_words_of_the_one_that_looks_around(run_node, loaded, loader, host):
+    host.server.events.clear()
+    encoded(run_node, loaded[1], "zenith, looking up, forest")
+    told = any(isinstance(data, bytes) and b"zenith, up" in data for _, data in host.server.events)
+    assert told is not LOADERS[loader]
 
 
 def test_unknown_words_are_reported(run_node, loaded, host):
