@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from functools import cache, partial
+from functools import cache
 
 import torch
 from torch import Tensor
@@ -22,7 +22,7 @@ from bench.sphere_rows import (
     place_of,
     prompt_at,
 )
-from bench.strategies import denoiser_of
+from bench.strategies import denoiser_of, sampled
 from demo.export import WEIGHTS
 from demo.light_decoder import load_light_decoder
 from demo.pipeline import DemoModel
@@ -40,14 +40,11 @@ from syncdiffusion_core.guidance.loss import PerceptualLoss
 from syncdiffusion_core.guidance.perceptual import Limits, Passes, PerceptualGuidance
 from syncdiffusion_core.guidance.pullbacks import make_pullback
 from syncdiffusion_core.guidance.targets import make_target
-from syncdiffusion_core.moving import sample_moving
 from syncdiffusion_core.perceptual.files import load_perceptual
-from syncdiffusion_core.process import variance_exploding
 from syncdiffusion_core.reference import official_sigmas
-from syncdiffusion_core.sampling import Method, Sampled, sample
+from syncdiffusion_core.sampling import Method, Sampled
 from syncdiffusion_core.schedule import GuidanceSchedule
-from syncdiffusion_core.strategies import STRATEGIES, Synchronisation
-from syncdiffusion_core.views.noise import redrawn
+from syncdiffusion_core.strategies import Synchronisation
 from syncdiffusion_core.views.schedule import CellGrid, Resolved, Still, ViewSchedule
 from syncdiffusion_core.wrapping import wrap_pad
 
@@ -116,16 +113,8 @@ class SphereMaker:
         model: DemoModel | None = None,
     ) -> Sampled:
         """What becomes of the noise of these seeds. texts: sample-major."""
-        views = schedule.every
-        noise = torch.stack([torch.randn(4, *views.canvas, generator=torch.manual_seed(seed)) for seed in seeds])
-        start = STRATEGIES[method.synchronisation].start(views, noise).to(self.device)  # drawn alike on every device
-        denoiser = self._counted(denoiser_of(model or self.model, texts, len(views), CFG), len(seeds))
-        process, state = variance_exploding(), self.sigmas[0] * start
-        if schedule.moves:
-            return sample_moving(
-                denoiser, process, schedule, state, self.sigmas, partial(redrawn, noise.to(state)), method
-            )
-        return sample(denoiser, process, schedule, state, self.sigmas, method)
+        denoiser = denoiser_of(model or self.model, texts, len(schedule.every), CFG)
+        return sampled(self._counted(denoiser, len(seeds)), schedule, seeds, self.sigmas, method, self.device)
 
     def agreement(self, agree: Agree, resolved: Resolved, count: int) -> object:
         """Of the views of so many seeds."""
@@ -143,7 +132,7 @@ class SphereMaker:
         preset, batches = row.preset, self.batches(count, gradients=True)
         decode = self.light.decode if preset.light else self.model.decode
         loss = PerceptualLoss(decode, self.guide, make_target(row.target), batches)
-        passes = Passes(self.batches(count), self.batches(count, gradients=True), preset.second_pass)
+        passes = Passes(self.batches(count), batches, preset.second_pass)
         weights = weights_of(preset, self.sigmas)
         return PerceptualGuidance(weights, loss, make_pullback(preset.gradient), passes=passes, limits=Limits(MAX_MOVE))
 

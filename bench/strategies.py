@@ -35,10 +35,12 @@ from syncdiffusion_core.agreement import LATENTS, PictureAgreement
 from syncdiffusion_core.batching import WindowBatches
 from syncdiffusion_core.canvases.images import ImageLook, ImageMap, ImageViews
 from syncdiffusion_core.denoiser import Denoiser, Rows
+from syncdiffusion_core.moving import sample_moving
 from syncdiffusion_core.process import variance_exploding
 from syncdiffusion_core.reference import official_sigmas
 from syncdiffusion_core.sampling import Method, Sampled, sample
 from syncdiffusion_core.strategies import STRATEGIES, Synchronisation
+from syncdiffusion_core.views.noise import redrawn
 from syncdiffusion_core.views.schedule import CellGrid, Resolved, ViewSchedule
 
 RESULTS = Path(__file__).parent / "results" / "strategies"
@@ -133,13 +135,20 @@ def denoiser_of(model: DemoModel, texts: list[str], n_views: int, cfg: float) ->
 
 
 def sampled(
-    denoiser: Denoiser, schedule: ViewSchedule, seeds: Sequence[int], sigmas: Sequence[float], method: Method
+    denoiser: Denoiser,
+    schedule: ViewSchedule,
+    seeds: Sequence[int],
+    sigmas: Sequence[float],
+    method: Method,
+    device: torch.device | str = "cpu",
 ) -> Sampled:
-    """What becomes of the noise of these seeds."""
-    views = schedule.every
+    """What becomes of the noise of these seeds, which is the same on every device."""
+    views, process = schedule.every, variance_exploding()
     noise = torch.stack([torch.randn(4, *views.canvas, generator=torch.manual_seed(seed)) for seed in seeds])
-    state = sigmas[0] * STRATEGIES[method.synchronisation].start(views, noise)
-    return sample(denoiser, variance_exploding(), schedule, state, sigmas, method)
+    state = sigmas[0] * STRATEGIES[method.synchronisation].start(views, noise).to(device)
+    if schedule.moves:
+        return sample_moving(denoiser, process, schedule, state, sigmas, partial(redrawn, noise.to(state)), method)
+    return sample(denoiser, process, schedule, state, sigmas, method)
 
 
 def made(path: Path, make: object, seeds: Sequence[int], bar: tqdm, batch: int | None = None) -> np.ndarray:

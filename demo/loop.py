@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import json
 import math
 import shutil
 import time
@@ -59,6 +60,19 @@ class Trainer:
                 self._checkpoint(on_checkpoint)
                 last_saved = time.monotonic()
         self._checkpoint(on_checkpoint)
+
+    def account(self, batch: int, loss: str = "loss", recent: int = 500, **more: object) -> str:
+        """How the weights came about, as JSON for a file's metadata. loss: under which name; recent: steps it is of."""
+        losses = self.losses[-recent:]
+        facts = {
+            "steps": self.step,
+            "minutes": round(self.seconds / 60, 1),
+            "batch": batch,
+            loss: sum(losses) / max(len(losses), 1),
+            "lr": self.plan.lr,
+            "ema": self.plan.ema,
+        }
+        return json.dumps({**facts, **more})
 
     def _rate(self) -> float:
         warm = min(1.0, (self.step + 1) / self.plan.warmup_steps)

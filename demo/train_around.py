@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import numpy as np
@@ -16,16 +15,14 @@ from .captions import caption_around
 from .dataset import labels_of
 from .export import save_atomically
 from .globe_views import FIRST_SEED, HELD_OUT_SEED, GlobeViews, draw_views, read_views
-from .judge import AROUND_FILE
 from .loop import CACHE, DEVICE, Plan, Trainer, in_half, save_pictures
 from .palettes import BIOMES, TIMES
 from .pipeline import DemoModel, load_demo
-from .schedule import STEPS, ddim_sigmas
+from .schedule import STEPS
 from .text_encoder import TextEncoder
 from .tokenizer import Tokenizer
-from .train_perceptual import Labelled, finish_net, train_net, weigh_net
-from .train_unet import EMPTY_PROMPTS, noised
-from .vae import SCALE_FACTOR
+from .train_perceptual import Labelled, Lessons, to_bytes, train_scorer
+from .train_unet import EMPTY_PROMPTS, noised, preview
 
 BATCH = 256 if DEVICE == "cuda" else 32
 """A step of so small a network takes a GPU the same time for any of these."""
@@ -56,12 +53,11 @@ def encode_views(directory: Path = CACHE) -> Path:
     """Latents of all views and what captions are made of, once."""
     path = directory / "around_latents.pt"
     if not path.exists():
-        views, vae = read_views(directory / "globes.pt"), load_demo().vae.to(DEVICE)
-        latents = []
+        views, model = read_views(directory / "globes.pt"), load_demo()
+        model.vae.to(DEVICE)
         with in_half(DEVICE):
-            for part in views.images.split(100):
-                images = part.to(DEVICE).float() / 127.5 - 1
-                latents.append((vae.encode(images).float() * SCALE_FACTOR).half().cpu())
+            parts = (model.encode_image(part.to(DEVICE).float() / 255) for part in views.images.split(100))
+            latents = [part.float().half().cpu() for part in parts]
         known = {"index": views.index, "elevation": views.elevation, "cover": views.covers}
         torch.save({"latents": torch.cat(latents), **{k: torch.from_numpy(v) for k, v in known.items()}}, path)
     return path
@@ -114,31 +110,10 @@ def tensors_of(model: nn.ModuleDict) -> dict[str, torch.Tensor]:
     return {name: value.half().cpu().contiguous() for name, value in tensors.items()}
 
 
-@torch.no_grad()
-def _preview(model: DemoModel, steps: int = 25, cfg: float = 5.0) -> torch.Tensor:
-    """One view per prompt, DDIM; images in [-1, 1]."""
-    levels = ddim_sigmas(steps)
-    denoise = model.denoiser(model.encode(PREVIEWS), model.encode([""]), cfg)
-    x = torch.randn(len(PREVIEWS), 4, 16, 16, generator=torch.Generator().manual_seed(3)) * levels[0]
-    for sigma, lower in zip(levels[:-1], levels[1:], strict=True):
-        x0 = denoise(x, sigma, range(len(x)))
-        x = x0 + (x - x0) * (lower / sigma)
-    return model.decode(x) * 2 - 1
-
-
 def _export(trainer: Trainer, directory: Path) -> None:
-    training = {
-        "steps": trainer.step,
-        "minutes": round(trainer.seconds / 60, 1),
-        "device": DEVICE,
-        "batch": BATCH,
-        "loss_v": float(np.mean(trainer.losses[-500:])),
-        "lr": trainer.plan.lr,
-        "ema": trainer.plan.ema,
-    }
-    metadata = {"format": "syncdiffusion-demo-around", "training": json.dumps(training)}
+    metadata = {"format": "syncdiffusion-demo-around", "training": trainer.account(BATCH, "loss_v", device=DEVICE)}
     save_atomically(tensors_of(trainer.ema), FILE, metadata)
-    save_pictures(directory / "around.png", list(_preview(load_demo(around=True)).split(5)))
+    save_pictures(directory / "around.png", list(preview(load_demo(around=True), PREVIEWS).split(5)))
 
 
 def train_around(minutes: float = 85.0, directory: Path = CACHE) -> None:
@@ -160,19 +135,12 @@ def train_around(minutes: float = 85.0, directory: Path = CACHE) -> None:
 
 
 def train_around_judge(minutes: float = 6.0, count: int = 2000, directory: Path = CACHE) -> None:
-    """The net that says the time of day of a view in any direction: renders, and the same through the autoencoder."""
+    """The net that says the time of day of a view in any direction."""
     model = load_demo()
     learnt, unseen = (read_views(directory / f"{name}.pt") for name in ("globes", "held_out_globes"))
-    rebuilt = _rebuilt(model, learnt, count)
-
-    def draw(rng: np.random.Generator, size: int) -> tuple[torch.Tensor, np.ndarray]:
-        (a, i), (b, j) = rebuilt.pick(rng, size // 2), _labelled(learnt).pick(rng, size // 2)
-        return torch.cat([a, b]), np.concatenate([i, j])
-
-    net = train_net("around_judge", JUDGE, minutes, 17, 0.06, draw, directory)
     tests = {"renders": _labelled(unseen), "reconstructions": _rebuilt(model, unseen, 500)}
-    weigh_net(net, tests["reconstructions"], np.random.default_rng(74))
-    finish_net(net, AROUND_FILE.name, tests, {"minutes": minutes})
+    lessons = Lessons(_rebuilt(model, learnt, count), lambda size: _labelled(learnt), tests)
+    train_scorer("around_judge", JUDGE, minutes, (17, 74), lessons, directory)
 
 
 def _labelled(views: GlobeViews) -> Labelled:
@@ -185,5 +153,4 @@ def _rebuilt(model: DemoModel, views: GlobeViews, count: int) -> Labelled:
     rows = torch.linspace(0, len(views.images) - 1, count).long()
     with in_half():
         parts = [model.decode(model.encode_image(part.float() / 255)).float() for part in views.images[rows].split(50)]
-    pixels = (torch.cat(parts) * 255).round().byte()
-    return Labelled(pixels, views.index[rows.numpy()])
+    return Labelled(to_bytes(torch.cat(parts)), views.index[rows.numpy()])

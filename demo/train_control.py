@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import numpy as np
@@ -85,18 +84,10 @@ def _v_loss(control: ControlNet, unet: nn.Module, x_t, t, context, cells, v) -> 
 
 
 def _export(trainer: Trainer) -> None:
-    training = {
-        "steps": trainer.step,
-        "minutes": round(trainer.seconds / 60, 1),
-        "batch": BATCH,
-        "loss_v": float(np.mean(trainer.losses[-500:])),
-        "lr": trainer.plan.lr,
-        "ema": trainer.plan.ema,
-    }
     metadata = {
         "format": "syncdiffusion-demo-control",
         "hint": "white land below the skyline, black sky above it",
-        "training": json.dumps(training),
+        "training": trainer.account(BATCH, "loss_v"),
     }
     save_atomically(half(trainer.ema), FILE, metadata)
 

@@ -141,18 +141,10 @@ class Lessons:
 
 
 def _export(trainer: Trainer) -> None:
-    training = {
-        "steps": trainer.step,
-        "minutes": round(trainer.seconds / 60, 1),
-        "batch": BATCH,
-        "loss": float(np.mean(trainer.losses[-300:])),
-        "lr": trainer.plan.lr,
-        "ema": trainer.plan.ema,
-    }
     metadata = {
         "format": "syncdiffusion-demo-light-decoder",
         "config": json.dumps(trainer.model.config),
-        "training": json.dumps(training),
+        "training": trainer.account(BATCH, recent=300),
     }
     save_atomically(half(trainer.ema), FILE, metadata)
 

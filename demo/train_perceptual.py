@@ -7,6 +7,7 @@ blur of early denoising; the judge never sees them.
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -41,7 +42,8 @@ class Labelled:
         return self.images[torch.from_numpy(rows)].float() / 255, self.index[rows]
 
 
-def _bytes(image: torch.Tensor) -> torch.Tensor:
+def to_bytes(image: torch.Tensor) -> torch.Tensor:
+    """[0, 1] -> uint8."""
     return (image.float().clamp(0, 1) * 255).round().byte()
 
 
@@ -52,7 +54,7 @@ def reconstructions(model: DemoModel, windows: Windows, count: int) -> Labelled:
     with in_half():
         for _ in range(count // 50):
             image, index = windows.sample(50)
-            images.append(_bytes(model.decode(model.encode_image((image + 1) / 2).float())))
+            images.append(to_bytes(model.decode(model.encode_image((image + 1) / 2).float())))
             indices.append(index)
     return Labelled(torch.cat(images), np.concatenate(indices))
 
@@ -69,7 +71,7 @@ def predictions(model: DemoModel, windows: Windows, count: int, rng: np.random.G
             cond = model.encode(captions_of(rng, *labels_of(index), windows.cover[index], with_time=False))
             denoise = model.denoiser(cond.float(), model.encode([""]).float(), (1.0, 5.0)[turn % 2])
             x = x0 + sigma[:, None, None, None] * torch.randn_like(x0)
-            images.append(_bytes(model.decode(denoise(x, sigma, range(50)).float())))
+            images.append(to_bytes(model.decode(denoise(x, sigma, range(50)).float())))
             indices.append(index)
     return Labelled(torch.cat(images), np.concatenate(indices))
 
@@ -91,7 +93,7 @@ def _naming_loss(net: SceneNet, image: torch.Tensor, time: torch.Tensor, biome: 
     )
 
 
-def train_net(name: str, config: dict, minutes: float, seed: int, colour: float, draw, directory: Path) -> SceneNet:
+def _train(name: str, config: dict, minutes: float, seed: int, colour: float, draw, directory: Path) -> SceneNet:
     """draw(rng, count) gives images in [0, 1] and strip indices; returns the averaged net."""
     torch.manual_seed(seed)
     net = SceneNet(**config).to(memory_format=torch.channels_last)
@@ -121,10 +123,10 @@ def accuracy(net: SceneNet, data: Labelled) -> tuple[float, float]:
 
 def _renders(windows: Windows, count: int) -> Labelled:
     image, index = windows.sample(count)
-    return Labelled(_bytes((image + 1) / 2), index)
+    return Labelled(to_bytes((image + 1) / 2), index)
 
 
-def weigh_net(net: SceneNet, data: Labelled, rng: np.random.Generator) -> None:
+def _weigh(net: SceneNet, data: Labelled, rng: np.random.Generator) -> None:
     """Triples: a window, another of the same time, and one of another time but the same biome."""
     time, biome = labels_of(data.index)
     first = rng.integers(0, len(time), 300)
@@ -133,7 +135,7 @@ def weigh_net(net: SceneNet, data: Labelled, rng: np.random.Generator) -> None:
     net.weigh(*(data.images[torch.as_tensor(rows)].float() / 255 for rows in (first, alike, unlike)), total=0.5)
 
 
-def finish_net(net: SceneNet, name: str, tests: dict[str, Labelled], training: dict, constant: float = 1.0) -> None:
+def _finish(net: SceneNet, name: str, tests: dict[str, Labelled], training: dict, constant: float = 1.0) -> None:
     training["held_out_accuracy_time_biome"] = {key: accuracy(net, data) for key, data in tests.items()}
     print(name, json.dumps(training), flush=True)
     metadata = {
@@ -162,7 +164,7 @@ def train_guide(minutes: float = 3.5, count: int = 2400, directory: Path = CACHE
         ]
         return torch.cat([p[0] for p in parts]), np.concatenate([p[1] for p in parts])
 
-    net = train_net("perceptual", GUIDE, minutes, 4, 0.03, draw, directory)
+    net = _train("perceptual", GUIDE, minutes, 4, 0.03, draw, directory)
     unseen = Windows(directory / "held_out.npy", seed=42, first_seed=HELD_OUT_SEED)
     tests = {
         "renders": _renders(unseen, 400),
@@ -170,21 +172,38 @@ def train_guide(minutes: float = 3.5, count: int = 2400, directory: Path = CACHE
         "predictions": predictions(model, unseen, 500, rng),
     }
     pairs = Labelled(torch.cat([d.images for d in tests.values()]), np.concatenate([d.index for d in tests.values()]))
-    weigh_net(net, pairs, rng)
-    finish_net(net, "scene_perceptual.safetensors", tests, {"minutes": minutes}, GUIDE_CONSTANT)
+    _weigh(net, pairs, rng)
+    _finish(net, "scene_perceptual.safetensors", tests, {"minutes": minutes}, GUIDE_CONSTANT)
+
+
+@dataclass(frozen=True)
+class Lessons:
+    """Of a net that scores: pictures through the autoencoder, renders(at least so many), and what it is tested on."""
+
+    rebuilt: Labelled
+    renders: Callable[[int], Labelled]
+    tests: dict[str, Labelled]
+
+
+def train_scorer(
+    name: str, config: dict, minutes: float, seeds: tuple[int, int], lessons: Lessons, directory: Path
+) -> None:
+    """Half reconstructions, half renders, stronger colour augmentation. seeds: of training, and of the distance."""
+
+    def draw(rng: np.random.Generator, size: int) -> tuple[torch.Tensor, np.ndarray]:
+        (a, i), (b, j) = lessons.rebuilt.pick(rng, size // 2), lessons.renders(size // 2).pick(rng, size // 2)
+        return torch.cat([a, b]), np.concatenate([i, j])
+
+    net = _train(name, config, minutes, seeds[0], 0.06, draw, directory)
+    _weigh(net, lessons.tests["reconstructions"], np.random.default_rng(seeds[1]))
+    _finish(net, f"{name}.safetensors", lessons.tests, {"minutes": minutes})
 
 
 def train_judge(minutes: float = 6.0, count: int = 1200, directory: Path = CACHE) -> None:
-    """The net that scores: reconstructions and renders only, stronger colour augmentation."""
+    """The net that scores: reconstructions and renders only."""
     model, windows = load_demo(), Windows(directory / "scenes.npy", seed=71)
     rebuilt = reconstructions(model, windows, count)
-
-    def draw(rng: np.random.Generator, size: int) -> tuple[torch.Tensor, np.ndarray]:
-        (a, i), (b, j) = rebuilt.pick(rng, size // 2), _renders(windows, size // 2).pick(rng, size // 2)
-        return torch.cat([a, b]), np.concatenate([i, j])
-
-    net = train_net("judge", JUDGE, minutes, 7, 0.06, draw, directory)
     unseen = Windows(directory / "held_out.npy", seed=72, first_seed=HELD_OUT_SEED)
     tests = {"renders": _renders(unseen, 800), "reconstructions": reconstructions(model, unseen, 500)}
-    weigh_net(net, tests["reconstructions"], np.random.default_rng(73))
-    finish_net(net, "judge.safetensors", tests, {"minutes": minutes})
+    lessons = Lessons(rebuilt, lambda size: _renders(windows, size), tests)
+    train_scorer("judge", JUDGE, minutes, (7, 73), lessons, directory)

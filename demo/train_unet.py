@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -95,11 +95,13 @@ def _v_loss(model: nn.ModuleDict, x_t, t, ids, v) -> torch.Tensor:
 
 
 @torch.no_grad()
-def preview(model: DemoModel, steps: int = 25, cfg: float = 5.0) -> torch.Tensor:
-    """One window per preview prompt, deterministic DDIM; images in [-1, 1]."""
+def preview(
+    model: DemoModel, prompts: Sequence[str] = PREVIEW_PROMPTS, steps: int = 25, cfg: float = 5.0
+) -> torch.Tensor:
+    """One window per prompt, deterministic DDIM; images in [-1, 1]."""
     levels = ddim_sigmas(steps)
-    denoise = model.denoiser(model.encode(PREVIEW_PROMPTS), model.encode([""]), cfg)
-    noise = torch.randn(len(PREVIEW_PROMPTS), 4, 16, 16, generator=torch.Generator().manual_seed(3))
+    denoise = model.denoiser(model.encode(prompts), model.encode([""]), cfg)
+    noise = torch.randn(len(prompts), 4, 16, 16, generator=torch.Generator().manual_seed(3))
     x = noise * levels[0]
     for sigma, lower in zip(levels[:-1], levels[1:], strict=True):
         x0 = denoise(x, sigma, range(len(x)))
@@ -125,16 +127,8 @@ def _trainer(minutes: float, directory: Path) -> Trainer:
 def _export(trainer: Trainer, directory: Path) -> None:
     """Write the averaged weights as they are now, and pictures to look at."""
     vae, factors = scaled_parts(directory)
-    training = {
-        "steps": trainer.step,
-        "minutes": round(trainer.seconds / 60, 1),
-        "batch": BATCH,
-        "loss": float(np.mean(trainer.losses[-500:])),
-        "lr": trainer.plan.lr,
-        "ema": trainer.plan.ema,
-    }
     unet, text = trainer.ema["unet"], trainer.ema["text"]
-    export_demo_model(unet, text, vae, factors, json.dumps(training))
+    export_demo_model(unet, text, vae, factors, trainer.account(BATCH))
     save_pictures(directory / "unet.png", list(preview(DemoModel(unet, vae, text)).split(5)))
 
 

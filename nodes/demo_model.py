@@ -2,7 +2,7 @@
 
 from comfy_api.latest import io
 
-from .host.files.demo_model import load_demo_model
+from .host.files.demo_model import load_demo_control, load_demo_model
 from .sockets import CATEGORY
 
 
@@ -38,7 +38,8 @@ class LoadDemoModel(io.ComfyNode):
 
     @classmethod
     def execute(cls) -> io.NodeOutput:
-        return io.NodeOutput(*load_demo_model())
+        control = load_demo_control()  # what may be damaged, before the rest is made
+        return io.NodeOutput(*load_demo_model(), control)
 
 
 class LoadDemoModelAround(io.ComfyNode):
@@ -61,7 +62,7 @@ class LoadDemoModelAround(io.ComfyNode):
 
     @classmethod
     def execute(cls) -> io.NodeOutput:
-        return io.NodeOutput(*load_demo_model(around=True)[:3])
+        return io.NodeOutput(*load_demo_model(around=True))
 
 
 def _outputs() -> list:

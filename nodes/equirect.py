@@ -125,9 +125,9 @@ def _covered(given: Tensor | None, pixels: Tensor) -> Tensor:
 
 def each_camera(rig: Rig) -> Iterator[Rig]:
     """One camera after the other: of a large picture the maps of all at once would be larger than the picture."""
-    for rotation in rig.rotations:
+    for camera in rig.each():
         comfy.model_management.throw_exception_if_processing_interrupted()
-        yield Rig(rotation[None], rig.fov)
+        yield camera
 
 
 def check_sphere(name: str, size: tuple[int, int]) -> tuple[int, int]:

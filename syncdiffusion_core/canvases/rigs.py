@@ -6,7 +6,7 @@ of what people choose.
 """
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from enum import Enum
 
@@ -104,6 +104,10 @@ class Rig:
         if elevations is not None:
             there &= (elevation >= elevations[0] - NEAR) & (elevation <= elevations[1] + NEAR)
         return tuple(there.nonzero()[:, 0].tolist())
+
+    def each(self) -> Iterator["Rig"]:
+        """Rigs of one camera each."""
+        return (replace(self, rotations=rotation[None]) for rotation in self.rotations)
 
     def turned(self, rotation: Tensor) -> "Rig":
         """All cameras turned together by a rotation [3, 3] of the world."""

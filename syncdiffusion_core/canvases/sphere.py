@@ -36,8 +36,8 @@ def looked_at(rig: Rig, canvas: Size, view: Size) -> tuple[Tensor, Tensor]:
 
     A cell of a view is the mean of the canvas where it looks, interpolated: around the edge, and over the poles.
     """
-    each = [_looked_at(Rig(rotation[None], rig.fov), canvas, view) for rotation in rig.rotations]  # one at a time: less
-    taps, shares = zip(*each, strict=True)
+    # One at a time: on the way to their tables all at once would take several times what these hold.
+    taps, shares = zip(*(_looked_at(camera, canvas, view) for camera in rig.each()), strict=True)
     return torch.cat(taps), torch.cat(shares)
 
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from demo import around, captions, globe_views, globes, train_around
+from demo import around, captions, globe_views, globes, judge, train_around
 from demo.brushes import Strip, conifers, noise_1d, noise_2d, paint_blob
 from demo.palettes import BIOMES, PALETTES, TIMES
 from demo.pipeline import load_demo
@@ -152,6 +152,6 @@ class TestFile:
             around.changed(load_demo().unet.state_dict(), opened(tmp_path / "other.safetensors"))
 
     def test_the_shipped_one_is_small(self):
-        assert around.FILE.stat().st_size + train_around.AROUND_FILE.stat().st_size < 12e6
+        assert around.FILE.stat().st_size + judge.AROUND_FILE.stat().st_size < 12e6
         assert load_file(around.FILE)
         load_demo(around=True)

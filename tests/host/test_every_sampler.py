@@ -51,7 +51,7 @@ def sampler_of(run_node, models, host):
 def custom(run_node, small, models):
     """custom(SAMPLER, model, width px, guider) -> latent of SamplerCustomAdvanced."""
 
-    def run(sampler, model=None, width=WIDTH, guider="CFGGuider", scheduler="normal"):
+    def run(sampler, model=None, width=WIDTH, guider="CFGGuider", scheduler="normal", batch=1):
         model = model or models["eps"]
         prompts = {name: small.conditioning(number) for name, number in GUIDERS[guider]["prompts"].items()}
         return run_node(
@@ -60,7 +60,7 @@ def custom(run_node, small, models):
             guider=run_node(guider, model=model, **prompts, **GUIDERS[guider]["widgets"])[0],
             sampler=sampler,
             sigmas=run_node("BasicScheduler", model=model, scheduler=scheduler, steps=STEPS, denoise=1.0)[0],
-            latent_image=small.empty_latent(width, 64),
+            latent_image=small.empty_latent(width, 64, batch),
         )[0]["samples"]
 
     return run
@@ -120,28 +120,17 @@ def disagreement(module, rig, views: torch.Tensor) -> float:
 
 
 @pytest.mark.parametrize("which", SAMPLERS, ids=IDS)
-def test_views_of_a_sphere_agree_or_it_is_said_why_not(which, sphere, sampler_of, run_node, models, small, core_of):
+def test_views_of_a_sphere_agree_or_it_is_said_why_not(which, sphere, sampler_of, run_node, models, custom, core_of):
     """Synchronise Views under every sampler: far closer than the same noise without it."""
     views, rig = sphere
     if which[0] in FRAMES_ONLY:
         return
-    model, inner = models["eps"], sampler_of(which)
-
-    def run(model: object) -> torch.Tensor:
-        prompts = {name: small.conditioning(number) for name, number in GUIDERS["CFGGuider"]["prompts"].items()}
-        return run_node(
-            "SamplerCustomAdvanced",
-            noise=run_node("RandomNoise", noise_seed=3)[0],
-            guider=run_node("CFGGuider", model=model, **prompts, cfg=4.0)[0],
-            sampler=inner,
-            sigmas=run_node("BasicScheduler", model=model, scheduler="normal", steps=STEPS, denoise=1.0)[0],
-            latent_image=small.empty_latent(64, 64, batch=len(rig)),
-        )[0]["samples"]
-
-    result, words = said(lambda: run(run_node("SyncDiffusionSynchroniseViews", model=model, views=views)[0]))
+    model, given = models["eps"], {"sampler": sampler_of(which), "width": 64, "batch": len(rig)}
+    patched = run_node("SyncDiffusionSynchroniseViews", model=model, views=views)[0]
+    result, words = said(lambda: custom(model=patched, **given))
     if words is None:
         module = core_of("canvases.sphere")
-        assert disagreement(module, rig, result) < 0.15 * disagreement(module, rig, run(model))
+        assert disagreement(module, rig, result) < 0.15 * disagreement(module, rig, custom(model=model, **given))
 
 
 @pytest.mark.parametrize("which", SAMPLERS, ids=IDS)

@@ -47,16 +47,14 @@ class _Checkpoint:
         return json.loads(self.metadata[name])
 
 
-def load_demo_model(around: bool = False) -> tuple[object, object, object, object]:
-    """(MODEL, CLIP, VAE, CONTROL_NET) built from the host's UNetModel, CLIP interface, AutoencoderKL, ControlNet.
+def load_demo_model(around: bool = False) -> tuple[object, object, object]:
+    """(MODEL, CLIP, VAE) built from the host's UNetModel, CLIP interface, AutoencoderKL.
 
     around: the model that looks up and down, too. Raises ValueError naming the pack's file where one is missing or
     damaged.
     """
-    checkpoint, control = _read(), _control()  # what may be damaged, before the rest is made
-    if around:
-        checkpoint = _around(checkpoint)
-    return _model(checkpoint), _clip(checkpoint), _vae(checkpoint), control
+    checkpoint = _around(_read()) if around else _read()
+    return _model(checkpoint), _clip(checkpoint), _vae(checkpoint)
 
 
 def open_demo_file(file: Path) -> WeightsFile:
@@ -129,8 +127,11 @@ def _clip(checkpoint: _Checkpoint) -> object:
     return comfy.sd.CLIP(Target, state_dict=[checkpoint.text], model_options={"dtype": torch.float32})
 
 
-def _control() -> object:
-    """What the host's loader makes of the file, without its complaint about widths that it does not know."""
+def load_demo_control() -> object:
+    """The CONTROL_NET that the host's loader makes of its file, without the complaint about widths unknown to it.
+
+    Raises ValueError naming the file where it is missing or damaged.
+    """
     device = comfy.model_management.get_torch_device()
     network = comfy.cldm.cldm.ControlNet(**CONTROL_CONFIG, dtype=torch.float32)
     open_demo_file(CONTROL_FILE).fill(network, "the demo's ControlNet")
