@@ -16,7 +16,7 @@ def fill(canvas: Tensor, covered: Tensor) -> Tensor:
         return canvas
     source = _nearest(known).flatten()
     flat = canvas.flatten(-known.ndim)
-    filled = flat.index_select(-1, source.clamp(min=0))
+    filled = flat[..., source.clamp(min=0)]
     if bool((source < 0).any()):
         filled = torch.where(source < 0, flat[..., known.flatten()].mean(dim=-1, keepdim=True), filled)
     return filled.view_as(canvas)

@@ -29,7 +29,7 @@ class Inverse:
             self._here[view.device] = tuple(part.to(view.device) for part in (cells, taps, shares, counts))
         cells, taps, shares, counts = self._here[view.device]
         looks = zip(taps, shares, strict=True)
-        seen = sum(view.index_select(-1, tap).to(total) * share.to(total) for tap, share in looks)
+        seen = sum(view[..., tap].to(total) * share.to(total) for tap, share in looks)
         cells = cells.long()
         total[..., cells] += seen * counts.to(total)
         weight[..., cells] += counts.to(weight)

@@ -44,9 +44,9 @@ class SparseView:
             self._here[canvas.device] = taps.to(canvas.device), shares.to(canvas.device)
         taps, shares = self._here[canvas.device]
         dtype = torch.promote_types(canvas.dtype, torch.float32)
-        view = canvas.index_select(-1, taps[0]).to(dtype) * shares[0].to(dtype)
+        view = canvas[..., taps[0]].to(dtype) * shares[0].to(dtype)
         for tap, share in zip(taps[1:], shares[1:], strict=True):
-            view = view + canvas.index_select(-1, tap).to(dtype) * share.to(dtype)
+            view = view + canvas[..., tap].to(dtype) * share.to(dtype)
         return view.to(canvas.dtype)
 
     def add(self, total: Tensor, weight: Tensor, view: Tensor) -> None:
@@ -56,7 +56,7 @@ class SparseView:
         sign = float(self.sign)
         for cells, rows, shares in zip(*self._turns[view.device], strict=True):
             share, cells = shares.to(total), cells.long()
-            total[..., cells] += view.index_select(-1, rows).to(total) * (sign * share)
+            total[..., cells] += view[..., rows].to(total) * (sign * share)
             weight[..., cells] += share
 
     @cached_property

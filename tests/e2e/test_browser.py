@@ -274,38 +274,51 @@ MIDDLE = """() => {
 }"""
 
 
-@pytest.fixture(params=["classic nodes", "Vue nodes"])
-def viewer(request, tab, comfy_server):
-    """The viewer of Preview Panorama, looking at a sphere of six colours."""
-    pixels = np.zeros((256, 512, 3), np.uint8)
+def drawn_around(height: int) -> np.ndarray:
+    """Four sides, a white top and a black bottom: [height, 512, 3]."""
+    pixels = np.zeros((height, 512, 3), np.uint8)
     for quarter, colour in enumerate(SIDES.values()):
         pixels[:, (np.arange(512) + 64 - 256) // 128 % 4 == quarter] = colour
-    pixels[:43], pixels[-43:] = UP, DOWN
-    Image.fromarray(pixels).save(comfy_server.output.parent / "input" / "sphere.png")
+    band = height // 6
+    pixels[:band], pixels[-band:] = UP, DOWN
+    return pixels
+
+
+@pytest.fixture(params=["classic nodes", "Vue nodes"])
+def viewer(request, tab, comfy_server):
+    """viewer(height, shape) -> that of Preview Panorama, in the middle of six colours."""
     vue = request.param == "Vue nodes"
     tab.page.evaluate("vue => window.app.extensionManager.setting.set('Comfy.VueNodes.Enabled', vue)", vue)
-    tab.page.evaluate(
-        """async () => {
-          await window.app.refreshComboInNodes();
-          const { graph } = window.app, load = LiteGraph.createNode("LoadImage");
-          graph.clear();
-          await new Promise(done => setTimeout(done, 500));  // Vue nodes of the same number would stay
-          graph.add(load);
-          load.pos = [-300, 100];
-          load.widgets.find(w => w.name === "image").value = "sphere.png";
-          const show = LiteGraph.createNode("SyncDiffusionPreviewPanorama");
-          show.pos = [200, 100];
-          graph.add(show);
-          load.connect(0, show, 0);
-          [window.app.canvas.ds.scale, window.app.canvas.ds.offset] = [1, [400, 100]];
-          window.app.canvas.setDirty(true, true);
-        }"""
-    )
-    tab.page.get_by_test_id("queue-button").click()
-    element = tab.page.locator(".syncdiffusion-panorama")
-    element.wait_for()
-    tab.page.wait_for_function(f"colour => ({MIDDLE})().join() === colour", arg=",".join(map(str, SIDES["front"])))
-    yield element
+
+    def stand_inside(height: int, shape: str) -> object:
+        Image.fromarray(drawn_around(height)).save(comfy_server.output.parent / "input" / "around.png")
+        tab.page.evaluate(
+            """async shape => {
+              await window.app.refreshComboInNodes();
+              const { graph } = window.app, load = LiteGraph.createNode("LoadImage");
+              graph.clear();
+              await new Promise(done => setTimeout(done, 500));  // Vue nodes of the same number would stay
+              graph.add(load);
+              load.pos = [-300, 100];
+              load.widgets.find(w => w.name === "image").value = "around.png";
+              const show = LiteGraph.createNode("SyncDiffusionPreviewPanorama");
+              show.pos = [200, 100];
+              graph.add(show);
+              show.widgets.find(w => w.name === "shape").value = shape;
+              load.connect(0, show, 0);
+              [window.app.canvas.ds.scale, window.app.canvas.ds.offset] = [1, [400, 100]];
+              window.app.canvas.setDirty(true, true);
+            }""",
+            shape,
+        )
+        tab.page.get_by_test_id("queue-button").click()
+        element = tab.page.locator(".syncdiffusion-panorama")
+        element.wait_for()
+        tab.page.wait_for_function(f"colour => ({MIDDLE})().join() === colour", arg=",".join(map(str, SIDES["front"])))
+        element.focus()
+        return element
+
+    yield stand_inside
     tab.page.evaluate("() => window.app.extensionManager.setting.set('Comfy.VueNodes.Enabled', false)")
     assert not tab.errors
 
@@ -315,19 +328,21 @@ def middle(tab) -> tuple[int, ...]:
     return tuple(tab.page.evaluate(MIDDLE))
 
 
+def press(tab, key: str, times: int) -> tuple[int, ...]:
+    """The colour in the middle after an arrow key has been pressed so often, 15 degrees each."""
+    for _ in range(times):
+        tab.page.keyboard.press(key)
+    return middle(tab)
+
+
 def test_a_panorama_is_seen_from_inside(tab, viewer):
-    """Four directions and both poles by the arrow keys, 15 degrees each; the mouse turns it, and not the graph."""
-    viewer.focus()
-    seen = []
-    for _ in SIDES:
-        seen.append(middle(tab))
-        [tab.page.keyboard.press("ArrowRight") for _ in range(6)]
-    assert seen == list(SIDES.values())
+    """Four directions and both poles by the arrow keys; the mouse turns it, and not the graph."""
+    element = viewer(256, "360 x 180 degrees")
+    assert [press(tab, "ArrowRight", 6) for _ in SIDES] == [*list(SIDES.values())[1:], SIDES["front"]]
     for key, times, colour in (("ArrowUp", 7, UP), ("ArrowDown", 14, DOWN), ("ArrowUp", 6, SIDES["front"])):
-        [tab.page.keyboard.press(key) for _ in range(times)]
-        assert middle(tab) == colour
+        assert press(tab, key, times) == colour
     before = tab.page.evaluate("() => [...window.app.canvas.ds.offset, window.app.canvas.ds.scale]")
-    box = viewer.bounding_box()
+    box = element.bounding_box()
     x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
     tab.page.mouse.move(x, y)
     tab.page.mouse.down()
@@ -338,3 +353,12 @@ def test_a_panorama_is_seen_from_inside(tab, viewer):
     tab.page.mouse.wheel(0, -400)
     assert middle(tab) == SIDES["right"]
     assert tab.page.evaluate("() => [...window.app.canvas.ds.offset, window.app.canvas.ds.scale]") == before
+
+
+def test_a_loop_is_seen_from_inside(tab, viewer):
+    """A strip of 4:1 around a cylinder: it ends 38 degrees above and below the horizon."""
+    viewer(128, "loop")
+    assert [press(tab, "ArrowRight", 6) for _ in SIDES] == [*list(SIDES.values())[1:], SIDES["front"]]
+    assert press(tab, "ArrowUp", 2) == UP
+    assert press(tab, "ArrowUp", 1) not in (UP, *SIDES.values())
+    assert press(tab, "ArrowDown", 5) == DOWN
