@@ -25,6 +25,7 @@ from bench.sphere_rows import (
 from bench.strategies import denoiser_of, sampled
 from demo.export import WEIGHTS
 from demo.light_decoder import load_light_decoder
+from demo.light_encoder import load_light_encoder
 from demo.pipeline import DemoModel
 from demo.schedule import STEPS as TRAINED_STEPS
 from demo.schedule import timestep
@@ -65,7 +66,8 @@ class SphereMaker:
         self.device = torch.device(device)
         for network in (model.unet, model.vae, model.text):
             network.to(self.device)
-        self.model, self.light = model, load_light_decoder().to(self.device)
+        self.model = model
+        self.light, self.light_encoder = (load().to(self.device) for load in (load_light_decoder, load_light_encoder))
         self.guide = load_perceptual(WEIGHTS / "scene_perceptual.safetensors").to(self.device)
         self.sigmas = [*official_sigmas(steps)[:-1], 0.0]
         self.evaluations = 0.0
@@ -120,12 +122,11 @@ class SphereMaker:
         """Of the views of so many seeds."""
         if agree is Agree.LATENTS:
             return LATENTS
-        decode, bake = self.model.decode, None
+        decode, encode, bake = self.model.decode, self.model.encode_image, None
         if agree is Agree.LIGHT:
-            decode, bake = self.light.decode, self.model.decode
+            decode, encode, bake = self.light.decode, self.light_encoder.encode, self.model.decode
         pixels = resolved.pixels.every
-        batches = self.batches(count)
-        return PictureAgreement(decode, self.model.encode_image, pixels, batches, bake=bake, steps=resolved.pixels)
+        return PictureAgreement(decode, encode, pixels, self.batches(count), bake=bake, steps=resolved.pixels)
 
     def guidance(self, row: SphereRow, count: int) -> PerceptualGuidance:
         """As the preset has it, of views of so many seeds."""

@@ -31,28 +31,28 @@ COLUMNS = {
 }
 """Of figures a panorama: (title, digits, whether with its interval)."""
 NOTE = """
-{seeds} seeds in each row, the same for all; 95 % bootstrap intervals over seeds. All figures but seam and pinch are of
-26 views of 75 degrees that no row was made from: eight at the horizon, eight each 30 and 60 degrees above and below,
-both poles. *At the majority's time*: share of a panorama's views that show the time of day most of them show, by the
-demo's judge, which guides nothing. *Distance of views*: mean over all pairs by the same network; sky and ground differ
-in any picture, so the true globes are its floor. *KID* x 1000 against views of {references} other true globes of the
+Seeds of each row count from 0; 95 % bootstrap intervals over seeds. All figures but seam and pinch are of 26 views of
+75 degrees that no row was made from: eight at the horizon, eight each 30 and 60 degrees above and below, both poles.
+*At the majority's time*: share of a panorama's views that show the time of day most of them show, by the demo's
+judge, which guides nothing. *Distance of views*: mean over all pairs by the same network; sky and ground differ in
+any picture, so the true globes are its floor. *KID* x 1000 against views of {references} other true globes of the
 same places at the same pitches, in the judge's standardised features. *Seam ratio*: mean absolute difference of
 columns across the wrap over that at seven other meridians, where views and windows look as at the wrap. *Pinch*:
 differences a pixel apart on circles of 1.5 to 4.5 px around the poles over those between neighbours elsewhere in the
 poles' views. *Broken skylines*: share of views at the horizon whose skyline jumps by more than 20 px between columns.
-Seconds: of a panorama, in batches ({devices}). Evaluations: of the model on one view of 128 px, guidance included.
-Memory: peak of one panorama, weights included.
+Seconds: of one panorama ({devices}). Evaluations: of the model on one view of 128 px, guidance included. Memory: peak
+of one panorama, weights included.
 True globes are what a perfect row would show. python -m bench.spheres
 """
 
 
 @dataclass(frozen=True)
 class Costs:
-    """Of a row, None where nothing was measured. seconds, evaluations: of each seed."""
+    """Of a row, None where nothing was measured. evaluations: of each seed. seconds: of one panorama, on a device."""
 
-    seconds: Mapping[int, float]
     evaluations: Mapping[int, float]
     peak_bytes: int | None = None
+    seconds: float | None = None
     device: str = ""
 
 
@@ -82,13 +82,9 @@ def figures_of(lines: Sequence[Line]) -> pd.DataFrame:
         columns = {key: values.tolist() for key, values in line.scores.values.items()}
         for seed in range(len(line.pictures)):
             own = {key: values[seed] for key, values in columns.items()}
-            costs = {} if line.costs is None else _costs_of(line.costs, seed)
-            rows.append({"row": line.name, "seed": seed, "place": place_of(seed), **own, **costs})
+            known = None if line.costs is None else line.costs.evaluations.get(seed)
+            rows.append({"row": line.name, "seed": seed, "place": place_of(seed), **own, "evaluations": known})
     return pd.DataFrame(rows)
-
-
-def _costs_of(costs: Costs, seed: int) -> dict[str, float | None]:
-    return {"seconds": costs.seconds.get(seed), "evaluations": costs.evaluations.get(seed)}
 
 
 def distances_of(features: Tensor, reference: Tensor) -> dict[str, Triple]:
@@ -118,12 +114,11 @@ def table(lines: Sequence[Line], reference: Tensor) -> str:
         cells = [_shown(_figure(line.scores.values, key), digits, wide) for key, (_, digits, wide) in COLUMNS.items()]
         cells += [_shown(kids.get(name), 0, name in (HORIZON, POLES), 1000) for name in classes]
         poles = _shown(kids.get("ratio"), 1, False)
-        body.append([line.title, *cells, poles, *_cost_cells(line.costs)])
+        body.append([line.title, str(len(line.pictures)), *cells, poles, *_cost_cells(line.costs)])
     costs = ["s", "evaluations", "GB"]
     devices = sorted({line.costs.device for line in lines if line.costs is not None and line.costs.device})
-    count = max(len(line.pictures) for line in lines)
-    note = NOTE.format(seeds=count, references=len(reference), devices=", ".join(devices) or "not measured")
-    return markdown(["", *headings, "poles / horizon ↓", *costs], body) + note
+    note = NOTE.format(references=len(reference), devices=", ".join(devices) or "not measured")
+    return markdown(["", "seeds", *headings, "poles / horizon ↓", *costs], body) + note
 
 
 def _figure(values: Mapping[str, Tensor], key: str) -> Triple:
@@ -138,11 +133,11 @@ def _shown(value: Triple | None, digits: int, wide: bool, scale: float = 1.0) ->
 
 
 def _cost_cells(costs: Costs | None) -> list[str]:
-    if costs is None or not costs.seconds:
+    if costs is None:
         return ["–"] * 3
-    seconds, evaluations = (np.mean(list(each.values())) for each in (costs.seconds, costs.evaluations))
-    peak = "–" if costs.peak_bytes is None else f"{costs.peak_bytes / 1e9:.2f}"
-    return [f"{seconds:.2f}", f"{evaluations:.0f}", peak]
+    evaluations = f"{np.mean(list(costs.evaluations.values())):.0f}" if costs.evaluations else "–"
+    seconds = "–" if costs.seconds is None else f"{costs.seconds:.1f}"
+    return [seconds, evaluations, "–" if costs.peak_bytes is None else f"{costs.peak_bytes / 1e9:.2f}"]
 
 
 def sheet(lines: Sequence[Line]) -> Image.Image:

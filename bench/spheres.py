@@ -3,6 +3,8 @@
     python -m bench.spheres                    # 32 seeds a row: pictures, figures, table, contact sheet
     python -m bench.spheres --seeds 8 --rows light,ten,balanced_front --out /tmp/spheres
     python -m bench.spheres --device cuda      # the same noise, 32 seeds at once
+    python -m bench.spheres --time             # seconds of a panorama, on a machine that does nothing else
+    python -m bench.spheres --score-only       # the report of what is there so far, each row of its own seeds
 
 A place without its time of day, with words for where a view looks; 25 DDIM steps, CFG 7.5; guidance of weight 10. On
 the pack's core alone, with the nodes' settings. Scored on views that no row was made from; true globes of the same
@@ -47,35 +49,51 @@ class Bench:
 
     def __init__(self, maker: SphereMaker, out: Path, processes: int = 1) -> None:
         self.maker, self.out, self.processes = maker, out, processes
-        self.journal = Journal(out / "runs.jsonl")
+        self.journal, self.timing = Journal(out / "runs.jsonl"), Journal(out / "timing.jsonl")
         self.device = torch.cuda.get_device_name() if maker.device.type == "cuda" else "CPU"
 
     def pictures(self, row: SphereRow | None, seeds: Sequence[int], bar: tqdm) -> np.ndarray:
         """Of a row, None for the true globes: uint8 [N, 3, H, W]."""
-        name, make = (row.name, partial(self._run, row)) if row else (TRUE_GLOBES, self._true)
-        return made(self.out / "pictures" / f"{name}.npy", make, seeds, bar, BATCH[self.maker.device.type])
+        make = partial(self._run, row) if row else self._true
+        return made(self._path(row), make, seeds, bar, BATCH[self.maker.device.type])
+
+    def kept(self, row: SphereRow | None) -> np.ndarray | None:
+        """Those that have been made; None where there are none."""
+        path = self._path(row)
+        return np.load(path) if path.exists() else None
+
+    def time(self, row: SphereRow) -> float:
+        """Seconds of one panorama; the first, which makes tables, is made before."""
+        for _ in range(2):
+            start = time.perf_counter()
+            self.maker.make(row, [0])
+            seconds = time.perf_counter() - start
+        self.timing.append({"row": row.name, "seconds": seconds, "device": self.device})
+        return seconds
 
     def costs(self, row: SphereRow) -> Costs:
-        """What the row's pictures took, the latest time each was made."""
-        runs = [entry for entry in self.journal if entry["row"] == row.name]
-        by_seed = [(seed, entry) for entry in runs for seed in entry["seeds"]]
+        """What the row's pictures took, the latest time each was made, and the least time that one has taken."""
+        runs, times = ([entry for entry in kept if entry["row"] == row.name] for kept in (self.journal, self.timing))
         peaks = [entry["peak_bytes"] for entry in runs if entry["peak_bytes"] is not None]
         return Costs(
-            {seed: entry["seconds"] for seed, entry in by_seed},
-            {seed: entry["evaluations"] for seed, entry in by_seed},
+            {seed: entry["evaluations"] for entry in runs for seed in entry["seeds"]},
             peaks[-1] if peaks else None,
-            runs[-1]["device"] if runs else "",
+            min((entry["seconds"] for entry in times), default=None),
+            times[-1]["device"] if times else "",
         )
+
+    def _path(self, row: SphereRow | None) -> Path:
+        return self.out / "pictures" / f"{TRUE_GLOBES if row is None else row.name}.npy"
 
     def _true(self, seeds: Sequence[int]) -> Tensor:
         return shrunk(true_globes(seeds, processes=self.processes))
 
     def _run(self, row: SphereRow, seeds: Sequence[int]) -> Tensor:
         peak = self._peak(row) if self.maker.device.type == "cuda" else None
-        self.maker.evaluations, start = 0.0, time.perf_counter()
-        pictures = self.maker.make(row, seeds)  # on the CPU: all of it has been waited for
-        taken = {"seconds": (time.perf_counter() - start) / len(seeds), "evaluations": self.maker.evaluations}
-        self.journal.append({"row": row.name, "seeds": [*seeds], **taken, "peak_bytes": peak, "device": self.device})
+        self.maker.evaluations = 0.0
+        pictures = self.maker.make(row, seeds)
+        taken = {"evaluations": self.maker.evaluations, "peak_bytes": peak, "device": self.device}
+        self.journal.append({"row": row.name, "seeds": [*seeds], **taken})
         return pictures
 
     def _peak(self, row: SphereRow) -> int:
@@ -89,15 +107,23 @@ class Bench:
             self.maker.sigmas = sigmas
 
 
+Pictures = dict[SphereRow | None, np.ndarray]
+
+
 def measure(bench: Bench, judge: SphereJudge, rows: Sequence[SphereRow], seeds: range, references: int) -> None:
     """Make what is missing, score it and write the report."""
     with tqdm(total=(1 + len(rows)) * len(seeds), unit="panorama") as bar:
-        pictures = {row: bench.pictures(row, seeds, bar) for row in (None, *rows)}
+        pictures: Pictures = {row: bench.pictures(row, seeds, bar) for row in (None, *rows)}
+    report(bench, judge, pictures, references)
+
+
+def report(bench: Bench, judge: SphereJudge, pictures: Pictures, references: int) -> None:
+    """Score pictures, of a row each, and write what comes of it."""
     reference = reference_features(judge, references, bench.out / "pictures", bench.processes)
     lines = []
     for row, each in tqdm(pictures.items(), desc="scores", unit="row"):
         scores = judge.scores(torch.from_numpy(each))
-        name, title = ("globes", "true globes") if row is None else (row.name, row.title)
+        name, title = (TRUE_GLOBES, "true globes") if row is None else (row.name, row.title)
         lines.append(Line(name, title, each, scores, None if row is None else bench.costs(row)))
     write_report(bench.out, lines, reference)
 
@@ -119,12 +145,21 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--device", choices=[*BATCH], default="cpu")
     parser.add_argument("--steps", type=int, default=STEPS, help="a divisor of 1000; fewer for a trial")
     parser.add_argument("--references", type=int, default=REFERENCE_GLOBES, help="true globes to compare with")
+    parser.add_argument("--score-only", action="store_true", help="make nothing, report what is there")
+    parser.add_argument("--time", action="store_true", help="make one panorama a row, and note how long it takes")
     options = parser.parse_args(arguments)
     rows = chosen(options.rows)
     maker = SphereMaker(load_demo(around=AROUND), options.device, options.steps)
     judge = SphereJudge(load_judge(around=AROUND), options.device)
-    processes = len(os.sched_getaffinity(0))
-    measure(Bench(maker, options.out, processes), judge, rows, range(options.seeds), options.references)
+    bench = Bench(maker, options.out, len(os.sched_getaffinity(0)))
+    if options.time:
+        for row in rows:
+            print(f"{row.title}: {bench.time(row):.1f} s", flush=True)
+    elif options.score_only:
+        kept = {row: bench.kept(row) for row in (None, *rows)}
+        report(bench, judge, {row: each for row, each in kept.items() if each is not None}, options.references)
+    else:
+        measure(bench, judge, rows, range(options.seeds), options.references)
 
 
 if __name__ == "__main__":
