@@ -11,43 +11,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
-import torch.nn.functional as F
 from torch import nn
 
 from .export import REMEDY, WEIGHTS
+from .light_layers import CELL_PX, Block, Everywhere, conv, read
 
 if TYPE_CHECKING:
     from syncdiffusion_core.weights import WeightsFile
 
 FILE = WEIGHTS / "light_decoder.safetensors"
-CONFIG = {"widths": [64, 48], "blocks": [4, 2]}
-CELL_PX = 8
-
-
-def _conv(channels: int, out: int) -> nn.Conv2d:
-    return nn.Conv2d(channels, out, 3, padding=1)
-
-
-class Block(nn.Module):
-    """Two convolutions around a shortcut."""
-
-    def __init__(self, channels: int):
-        super().__init__()
-        self.conv1, self.conv2 = _conv(channels, channels), _conv(channels, channels)
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return x + self.conv2(F.silu(self.conv1(F.silu(x))))
-
-
-class Everywhere(nn.Module):
-    """Adds to each place what the picture's mean says: the full decoder's norms and attention see all of it."""
-
-    def __init__(self, channels: int):
-        super().__init__()
-        self.enter, self.leave = nn.Linear(channels, channels), nn.Linear(channels, channels)
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return x + self.leave(F.silu(self.enter(x.mean(dim=(2, 3)))))[:, :, None, None]
 
 
 class LightDecoder(nn.Module):
@@ -60,12 +32,12 @@ class LightDecoder(nn.Module):
         super().__init__()
         self.config = {"widths": list(widths), "blocks": list(blocks)}
         shuffle = CELL_PX // 2 ** (len(widths) - 1)
-        layers: list[nn.Module] = [_conv(4, widths[0]), Everywhere(widths[0])]
+        layers: list[nn.Module] = [conv(4, widths[0]), Everywhere(widths[0])]
         for level, (width, count) in enumerate(zip(widths, blocks, strict=True)):
             layers += [Block(width) for _ in range(count)]
             if level + 1 < len(widths):
-                layers += [nn.Upsample(scale_factor=2), _conv(width, widths[level + 1])]
-        layers += [nn.SiLU(), _conv(widths[-1], 3 * shuffle**2), nn.PixelShuffle(shuffle)]
+                layers += [nn.Upsample(scale_factor=2), conv(width, widths[level + 1])]
+        layers += [nn.SiLU(), conv(widths[-1], 3 * shuffle**2), nn.PixelShuffle(shuffle)]
         self.layers = nn.Sequential(*layers)
 
     def forward(self, x0: torch.Tensor) -> torch.Tensor:
@@ -78,12 +50,7 @@ class LightDecoder(nn.Module):
 
 def light_decoder_of(file: WeightsFile) -> LightDecoder:
     """The light decoder of an opened file, float32, frozen. Raises ValueError naming the file where it is damaged."""
-    if file.json("config") != CONFIG:
-        raise file.refusal("'config' of its metadata is not this version's")
-    with torch.device("meta"):
-        decoder = LightDecoder()
-    file.fill(decoder, "the demo's light decoder")
-    return decoder.eval().requires_grad_(False)
+    return read(file, LightDecoder, "the demo's light decoder")
 
 
 def load_light_decoder(path: str | Path = FILE) -> LightDecoder:

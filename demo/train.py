@@ -16,6 +16,7 @@ from .loop import CACHE
 from .train_around import draw_globes, train_around, train_around_judge
 from .train_control import train_control
 from .train_light import train_light
+from .train_light_encoder import train_light_encoder
 from .train_perceptual import train_guide, train_judge
 from .train_skyline import train_skyline
 from .train_unet import cache_latents, finish_unet, train_unet
@@ -50,6 +51,7 @@ STAGES: dict[str, Callable[[], None]] = {
     "light": train_light,
     "skyline": train_skyline,
     "globes": draw_globes,
+    "light_encoder": train_light_encoder,
     "around": train_around,
     "around_judge": train_around_judge,
 }

@@ -45,7 +45,7 @@ def _predicted(model: DemoModel, x0: torch.Tensor, index: np.ndarray, cover: np.
     return denoise(x0 + sigma * torch.randn_like(x0), sigma, range(len(x0))).float()
 
 
-def _blended(x0: torch.Tensor, rng: np.random.Generator) -> torch.Tensor:
+def blended(x0: torch.Tensor, rng: np.random.Generator) -> torch.Tensor:
     """Mixtures of neighbours, partly low-passed, partly noised."""
     share = torch.rand(len(x0), 1, 1, 1)
     mixed = share * x0 + (1 - share) * x0.roll(3, 0)
@@ -53,7 +53,7 @@ def _blended(x0: torch.Tensor, rng: np.random.Generator) -> torch.Tensor:
     return torch.lerp(mixed, low, torch.rand(len(x0), 1, 1, 1)) + 0.2 * torch.rand(1) * torch.randn_like(x0)
 
 
-def _latents(model: DemoModel, windows: Windows, rng: np.random.Generator) -> Iterator[torch.Tensor]:
+def latent_groups(model: DemoModel, windows: Windows, rng: np.random.Generator) -> Iterator[torch.Tensor]:
     """Groups [GROUP, 4, 16, 16]: half are predictions, a quarter each encoded scenes and blends of them."""
     while True:
         for kind in ("predicted", "encoded", "predicted", "blended"):
@@ -61,7 +61,7 @@ def _latents(model: DemoModel, windows: Windows, rng: np.random.Generator) -> It
             x0 = model.encode_image((image + 1) / 2).float()
             if kind == "predicted":
                 x0 = _predicted(model, x0, index, windows.cover, rng)
-            yield _blended(x0, rng) if kind == "blended" else x0
+            yield blended(x0, rng) if kind == "blended" else x0
 
 
 def gradient(image: torch.Tensor, x0: torch.Tensor, distance: SceneNet, anchor, **kwargs: bool) -> torch.Tensor:
@@ -89,7 +89,7 @@ def lessons(model: DemoModel, distance: SceneNet, directory: Path, count: int) -
     if path.exists():
         return torch.load(path, weights_only=True)
     torch.manual_seed(90)
-    groups = _latents(model, Windows(directory / "scenes.npy", seed=91), np.random.default_rng(92))
+    groups = latent_groups(model, Windows(directory / "scenes.npy", seed=91), np.random.default_rng(92))
     parts = []
     for number, _ in enumerate(range(0, count, GROUP)):
         with torch.no_grad():

@@ -70,7 +70,7 @@ def decoder_widget() -> io.Combo.Input:
         default=Look.FULL,
         advanced=True,
         tooltip="What decodes and encodes views that agree in pictures. full: the VAE. light: TAESD's two files from "
-        "models/vae_approx, or the demo model's own decoder; without a light encoder, the VAE encodes.",
+        "models/vae_approx, or the demo model's own; without a light encoder, the VAE encodes.",
     )
 
 

@@ -13,6 +13,7 @@ from safetensors.torch import save_file
 from demo import judge, skyline
 from demo.export import WEIGHTS
 from demo.light_decoder import load_light_decoder
+from demo.light_encoder import load_light_encoder
 from demo.pipeline import load_demo
 from syncdiffusion_core.guidance.spectrum import Spectrum, load_spectrum, save_spectrum
 from syncdiffusion_core.perceptual.files import check_perceptual, load_perceptual, save_perceptual
@@ -29,9 +30,15 @@ LOADERS = {
     "squeeze without metadata": load_perceptual,
     "spectrum": load_spectrum,
     "light decoder": load_light_decoder,
+    "light encoder": load_light_encoder,
     "demo model": load_demo,
 }
-SHIPPED = {"scene": "scene_perceptual", "light decoder": "light_decoder", "demo model": "demo_model"}
+SHIPPED = {
+    "scene": "scene_perceptual",
+    "light decoder": "light_decoder",
+    "light encoder": "light_encoder",
+    "demo model": "demo_model",
+}
 SLOW = ("demo model",)
 
 

@@ -2,6 +2,7 @@
 
 import shutil
 import sys
+from functools import partial
 
 import folder_paths
 import pytest
@@ -31,6 +32,7 @@ COPIED = {
     "CONTROL_FILE": "horizon_control",
     "AROUND_FILE": "around",
     "LIGHT_FILE": "light_decoder",
+    "LIGHT_ENCODER_FILE": "light_encoder",
 }
 LOADED = {"FILE": "", "CONTROL_FILE": "", "AROUND_FILE": "Around"}
 """The files, and the node that reads them."""
@@ -85,15 +87,17 @@ def light(module_of, latent_format):
     return looks.make_decoder(looks.Look.LIGHT, None, Model(latent_format))
 
 
-def test_a_damaged_light_decoder_of_the_demo_is_named(demo_files, damage, module_of, run_node):
+@pytest.mark.parametrize("half", ["decoder", "encoder"])
+def test_half_of_the_demos_light_codec_is_named_where_it_is_damaged(half, demo_files, damage, module_of, run_node):
     latent_format = run_node("SyncDiffusionLoadDemoModel")[0].model.latent_format
-    path = demo_files.LIGHT_FILE
-    good = path.read_bytes()
+    files = {"decoder": demo_files.LIGHT_FILE, "encoder": demo_files.LIGHT_ENCODER_FILE}
+    load = {"decoder": partial(light, module_of), "encoder": module_of("host.gradient.light_decoders").light_encoder}
+    good = files[half].read_bytes()
     for what, put in damage.kinds(good).items():
-        put_anew(put, path)
-        words = said(lambda: light(module_of, latent_format))
+        put_anew(put, files[half])
+        words = said(lambda: load[half](latent_format))
         assert words is not None, what
-        assert words.startswith("light_decoder.safetensors: "), words
+        assert words.startswith(f"light_{half}.safetensors: "), words
         assert words.endswith("install the pack again"), words
 
 

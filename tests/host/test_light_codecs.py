@@ -6,6 +6,8 @@ import small_vaes
 import torch
 from comfy.taesd.taesd import TAESD
 
+from demo.light_encoder import load_light_encoder
+
 PAIR = ("identity", "rotate 180")
 LOOKS = ("full decoder", "light decoder")
 
@@ -81,6 +83,15 @@ def test_latents_and_pixels_have_no_use_for_one(view_sampler, models, pictures, 
     assert torch.equal(one, other)
 
 
+def test_the_demo_model_encodes_by_its_own(codec, run_node):
+    for around in ("", "Around"):
+        latent_format = run_node(f"SyncDiffusionLoadDemoModel{around}")[0].model.latent_format
+        picture = torch.rand(2, 3, 64, 96)
+        with torch.inference_mode():
+            got = codec.HostEncoder(codec.light_encoder(latent_format), None)(picture)
+            torch.testing.assert_close(got, load_light_encoder().encode(picture), atol=1e-5, rtol=1e-4)
+
+
 def test_a_damaged_encoder_is_named(agreement, approx, damage):
     put_taesd(approx, "encoder", "decoder")
     file = approx / "taesd_encoder.safetensors"
@@ -92,7 +103,7 @@ def test_a_damaged_encoder_is_named(agreement, approx, damage):
 def test_the_demo_models_light_codec_makes_the_same_picture(
     view_sampler, run_node, pictures, noise_of_views, from_noise
 ):
-    """By both nodes: its own light decoder, and the VAE's encoder."""
+    """By both nodes: its own light decoder, and its own light encoder."""
     model, clip, vae = run_node("SyncDiffusionLoadDemoModel")[:3]
     positive, negative = (run_node("CLIPTextEncode", clip=clip, text=text)[0] for text in ("mountains, dusk", ""))
     views = pictures("identity", "flip left-right", size=(128, 128), space="pictures")

@@ -23,6 +23,7 @@ from ....demo.checkpoint import check_checkpoint
 from ....demo.controlnet import CONTROL_CONFIG
 from ....demo.export import PREFIXES, REMEDY, WEIGHTS
 from ....demo.light_decoder import FILE as LIGHT_FILE
+from ....demo.light_encoder import FILE as LIGHT_ENCODER_FILE
 from ....demo.vae import SCALE_FACTOR
 from ....syncdiffusion_core.weights import WeightsFile, open_weights
 from .demo_text import DemoTextModel, DemoTokenizer
@@ -81,7 +82,7 @@ def _around(landscapes: _Checkpoint) -> _Checkpoint:
 
 def _model(checkpoint: _Checkpoint) -> object:
     class DemoLatent(comfy.latent_formats.SD15):
-        light_decoder_file = LIGHT_FILE
+        light_decoder_file, light_encoder_file = LIGHT_FILE, LIGHT_ENCODER_FILE
 
         def __init__(self) -> None:
             super().__init__(SCALE_FACTOR)  # which sets what is SD 1.5's on the instance: ours has to come after it

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 
 from ....demo.export import REMEDY as PACK_REMEDY
 from ....demo.light_decoder import light_decoder_of
+from ....demo.light_encoder import light_encoder_of
 from ....syncdiffusion_core.weights import WeightsFile, open_weights, shapes_of
 
 FOLDER = "vae_approx"
@@ -44,7 +45,7 @@ class LightVae:
     first_stage_model: nn.Module
     patcher: ModelPatcher
     process_output: Callable[[Tensor], Tensor]
-    process_input: Callable[[Tensor], Tensor] = _to_signs
+    process_input: Callable[[Tensor], Tensor]
     vae_dtype: torch.dtype = torch.float32
     latent_dim: int = 2
 
@@ -58,9 +59,8 @@ def light_vae(latent_format: object) -> comfy.sd.VAE | LightVae:
 
     Raises ValueError where the format has no light decoder or its file is not there.
     """
-    own = getattr(latent_format, "light_decoder_file", None)
-    if own is not None:
-        return _demo_vae(own)
+    if (own := getattr(latent_format, "light_decoder_file", None)) is not None:
+        return _demo_vae(light_decoder_of, own)
     name = latent_format.taesd_decoder_name
     if name is None:
         kind = type(latent_format).__name__
@@ -71,8 +71,10 @@ def light_vae(latent_format: object) -> comfy.sd.VAE | LightVae:
 
 def light_encoder(latent_format: object) -> LightVae | None:
     """What encodes pictures into latents of a format lightly; None where only the VAE itself does."""
+    if (own := getattr(latent_format, "light_encoder_file", None)) is not None:
+        return _demo_vae(light_encoder_of, own)
     name = latent_format.taesd_decoder_name
-    if getattr(latent_format, "light_decoder_file", None) is not None or name is None or name in VIDEO_TAES:
+    if name is None or name in VIDEO_TAES:
         return None
     path = _found(name.replace("decoder", "encoder"))
     return None if path is None else _image_vae(path, latent_format.latent_channels, "encoder")
@@ -144,14 +146,23 @@ def _read(path: str, kind: str = "light decoder") -> tuple[WeightsFile, dict[str
     return replace(file, shapes={name: tuple(weight.shape) for name, weight in weights.items()}), weights
 
 
-def _demo_vae(path: Path) -> LightVae:
-    return _light(light_decoder_of(open_weights(path, "safetensors file", PACK_REMEDY)), lambda image: image)
+def _demo_vae(make: Callable[[WeightsFile], nn.Module], path: Path) -> LightVae:
+    """Half of the demo's light codec, whose pictures are in [0, 1] on either side."""
+    return _light(make(open_weights(path, "safetensors file", PACK_REMEDY)), _as_it_is, _as_it_is)
 
 
-def _light(network: nn.Module, process_output: Callable[[Tensor], Tensor]) -> LightVae:
+def _as_it_is(image: Tensor) -> Tensor:
+    return image
+
+
+def _light(
+    network: nn.Module,
+    process_output: Callable[[Tensor], Tensor],
+    process_input: Callable[[Tensor], Tensor] = _to_signs,
+) -> LightVae:
     patcher = ModelPatcher(
         network.eval().requires_grad_(False),
         load_device=comfy.model_management.vae_device(),
         offload_device=comfy.model_management.vae_offload_device(),
     )
-    return LightVae(network, patcher, process_output)
+    return LightVae(network, patcher, process_output, process_input)
