@@ -28,6 +28,7 @@ from bench.strategies import CELL_PX, SIZE_PX, denoiser_of, made, sampled
 from bench.strategy_report import alignment, fits
 from bench.tables import markdown
 from demo.light_decoder import load_light_decoder
+from demo.light_encoder import load_light_encoder
 from demo.pipeline import DemoModel, load_demo
 from syncdiffusion_core.agreement import PictureAgreement, keeps_colours
 from syncdiffusion_core.batching import WindowBatches
@@ -64,7 +65,7 @@ class Maker:
     """The demo model with its light codec."""
 
     def __init__(self, model: DemoModel) -> None:
-        self.model, self.light = model, load_light_decoder()
+        self.model, self.light, self.light_encoder = model, load_light_decoder(), load_light_encoder()
         self.sigmas = [*official_sigmas(STEPS)[:-1], 0.0]
 
     @torch.no_grad()
@@ -76,7 +77,7 @@ class Maker:
         pixels = resolved.pixels.every
         agreement = PictureAgreement(
             self.light.decode,
-            self.model.encode_image,
+            self.light_encoder.encode,
             pixels,
             WindowBatches(2),
             keeps_colours(pixels),

@@ -16,7 +16,8 @@ def cell():
 
 
 def test_views_are_of_the_canvas_that_the_vae_decodes(cell, monkeypatch):
-    monkeypatch.setattr(ambiguous, "load_light_decoder", Constant)
+    for half in ("load_light_decoder", "load_light_encoder"):
+        monkeypatch.setattr(ambiguous, half, Constant)
     made = ambiguous.Maker(Constant()).views(cell, [0, 1])
     torch.testing.assert_close(made, torch.full((2, 2, 3, 128, 128), 0.625), rtol=0, atol=1e-5)
 
