@@ -14,6 +14,7 @@ from bench.sphere_rows import (
     CELL_PX,
     SIZE_PX,
     VIEW_PX,
+    WEIGHT,
     Agree,
     Cameras,
     Planar,
@@ -49,7 +50,7 @@ from syncdiffusion_core.strategies import Synchronisation
 from syncdiffusion_core.views.schedule import CellGrid, Resolved, Still, ViewSchedule
 from syncdiffusion_core.wrapping import wrap_pad
 
-STEPS, CFG, WEIGHT, GUIDED_PART, MAX_MOVE = 25, 7.5, 10.0, 0.2, 0.1
+STEPS, CFG, GUIDED_PART, MAX_MOVE = 25, 7.5, 0.2, 0.1
 """Of the demo's other tables; balanced and fast guide twice as long, two fifths of the steps."""
 STRIDE_PX, MARGIN_PX = 64, 128
 """Between windows that wrap, and decoded beyond the edge of their canvas (Panorama Decode)."""
@@ -134,7 +135,7 @@ class SphereMaker:
         decode = self.light.decode if preset.light else self.model.decode
         loss = PerceptualLoss(decode, self.guide, make_target(row.target), batches)
         passes = Passes(self.batches(count), batches, preset.second_pass)
-        weights = weights_of(preset, self.sigmas)
+        weights = weights_of(preset, self.sigmas, row.weight)
         return PerceptualGuidance(weights, loss, make_pullback(preset.gradient), passes=passes, limits=Limits(MAX_MOVE))
 
     def batches(self, count: int, gradients: bool = False) -> WindowBatches:
@@ -166,9 +167,9 @@ def prompts(cameras: Cameras, seeds: Iterable[int]) -> list[str]:
     return [prompt_at(elevation, place_of(seed)) for seed in seeds for elevation in elevations]
 
 
-def weights_of(preset: Preset, sigmas: Sequence[float]) -> list[float]:
+def weights_of(preset: Preset, sigmas: Sequence[float], weight: float = WEIGHT) -> list[float]:
     """Of each step, as the nodes have them: by percent of the schedule."""
-    schedule = GuidanceSchedule(WEIGHT, end=GUIDED_PART * preset.span)
+    schedule = GuidanceSchedule(weight, end=GUIDED_PART * preset.span)
     steps = timestep(torch.tensor(sigmas[:-1])).tolist()
     percents = [*(1 - step / (TRAINED_STEPS - 1) for step in steps), 1.0]
     return [preset.strength * weight for weight in schedule.weights(percents)]

@@ -15,6 +15,8 @@ from syncdiffusion_core.guidance.targets import AnchorKind
 from syncdiffusion_core.strategies import Synchronisation
 
 SIZE_PX, VIEW_PX, CELL_PX = (256, 512), (128, 128), 8
+WEIGHT, STRONG = 10.0, 20.0
+"""Of guidance: that of the demo's other tables, and the paper's."""
 LEVEL_DEG, STEEP_DEG = 22.5, 67.5
 """Elevations from which a view's prompt says that it looks up or down, and that it sees nothing else."""
 
@@ -73,7 +75,10 @@ RING = Cameras(RigKind.RING, 8, 72.0)
 
 @dataclass(frozen=True)
 class SphereRow:
-    """One row. planar: of a canvas without cameras, which has no use for the rest. target: of a preset's guidance."""
+    """One row.
+
+    planar: of a canvas without cameras, which has no use for the rest. target, weight: of a preset's guidance.
+    """
 
     name: str
     title: str
@@ -83,6 +88,7 @@ class SphereRow:
     synchronisation: Synchronisation = Synchronisation.SYNCTWEEDIES
     preset: Preset | None = None
     target: AnchorKind = AnchorKind.CENTRE
+    weight: float = WEIGHT
     motion: Motion = Motion.STILL
 
 
@@ -114,6 +120,13 @@ def _rows() -> list[SphereRow]:
         *(
             SphereRow(f"balanced_{name}", f"18 views, light, balanced towards {title}", preset=BALANCED, target=kind)
             for name, (kind, title) in targets
+        ),
+        SphereRow(
+            "strong_mean",
+            "18 views, light, balanced towards the mean, weight 20",
+            preset=BALANCED,
+            target=AnchorKind.MEAN,
+            weight=STRONG,
         ),
         SphereRow("reference", "18 views, light, reference towards the front view", preset=REFERENCE),
         SphereRow("fast", "18 views, light, fast towards the front view", preset=FAST),

@@ -6,9 +6,10 @@
     python -m bench.spheres --time             # seconds of a panorama, on a machine that does nothing else
     python -m bench.spheres --score-only       # the report of what is there so far, each row of its own seeds
 
-A place without its time of day, with words for where a view looks; 25 DDIM steps, CFG 7.5; guidance of weight 10. On
-the pack's core alone, with the nodes' settings. Scored on views that no row was made from; true globes of the same
-places are the first row. A run goes on where it was stopped: what is made stays in the folder, a file a row.
+A place without its time of day, with words for where a view looks; 25 DDIM steps, CFG 7.5; guidance of weight 10 where
+no other is said. On the pack's core alone, with the nodes' settings. Scored on views that no row was made from; true
+globes of the same places are the first row. A run goes on where it was stopped: what is made stays in the folder, a
+file a row.
 """
 
 from __future__ import annotations
