@@ -1,0 +1,159 @@
+"""glTF and GLB: the meshes of a scene where its nodes put them, as one."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from torch import Tensor
+
+from .entries import Entry
+from .gltf_document import Document
+from .gltf_materials import Material, left_out, material_of, picture_of
+from .gltf_nodes import Shown, shown, worlds
+from .gltf_skins import bent
+from .pieces import Piece, joined
+from .refusal import DAMAGED, Unreadable, brief, check_count
+from .sheet import MOST_PX, MOST_SINGLE_PX, Decode, Paint, columns_of, painted
+
+TRIANGLES, STRIP, FAN = 4, 5, 6
+MODES = range(7)
+
+
+@dataclass(frozen=True)
+class _Found:
+    """A primitive where it is shown."""
+
+    piece: Piece
+    paint: Paint
+
+
+def read_gltf(data: bytes, decode: Decode) -> tuple[Piece, Tensor | None, list[str]]:
+    """(the mesh, its texture [H, W, 3] in sRGB, remarks). Animations are left out: the pose is the one of the nodes."""
+    document = Document(data)
+    matrices = worlds(document)
+    places = shown(document, matrices)
+    primitives = [(place, one) for place in places for one in _primitives(document, place)]
+    triangles = [(place, one) for place, one in primitives if one.whole("mode", TRIANGLES) >= TRIANGLES]
+    if not triangles:
+        raise Unreadable("its scene shows no faces; export a mesh, as GLB")
+    _check_counts(document, [one for _, one in triangles])
+    remarks = ["points and lines in it are left out"] if len(triangles) < len(primitives) else []
+    materials = {number: material_of(document, number) for number in {one.maybe("material") for _, one in triangles}}
+    found = [_found(document, matrices, place, one, materials[one.maybe("material")]) for place, one in triangles]
+    found = [each for each in found if len(each.piece.faces)]
+    if not found:
+        raise Unreadable("its scene shows no faces; export a mesh, as GLB")
+    pieces, paints = [each.piece for each in found], [each.paint for each in found]
+    pictures, untold = _pictures(document, pieces, paints, decode)
+    remarks += [*untold, *left_out(document, {number for number in materials if number is not None})]
+    if not pictures:
+        return joined(_tinted(pieces, paints)), None, remarks
+    remarks += _told(pieces, paints)
+    pieces, texture = painted(pieces, paints, pictures)
+    return joined(pieces), texture, remarks
+
+
+def _primitives(document: Document, place: Shown) -> list[Entry]:
+    return document.one("meshes", place.mesh).entries("primitives")
+
+
+def _check_counts(document: Document, primitives: Sequence[Entry]) -> None:
+    """Raise Unreadable for more than there may be, before any of it is read."""
+    check_count(sum(document.count(_position(one)) for one in primitives), "vertices")
+    check_count(sum(document.count(one.whole("indices", _position(one))) // 3 for one in primitives), "faces")
+
+
+def _position(primitive: Entry) -> int:
+    attributes = primitive.entry("attributes")
+    if "KHR_draco_mesh_compression" in primitive.entry("extensions"):
+        raise Unreadable("it is compressed (KHR_draco_mesh_compression); export it as GLB without compression")
+    return attributes.whole("POSITION")
+
+
+def _found(
+    document: Document, matrices: Sequence[np.ndarray], place: Shown, primitive: Entry, material: Material
+) -> _Found:
+    attributes = primitive.entry("attributes")
+
+    def given(name: str, *widths: int, normalized: bool = False) -> np.ndarray | None:
+        number = attributes.maybe(name)
+        if number is None:
+            return None
+        values = document.floats(number, *widths, normalized=normalized)
+        if len(values) != len(vertices):
+            raise Unreadable(f"{name} of {primitive.where} is not one for each vertex; {DAMAGED}")
+        return values
+
+    vertices = document.floats(_position(primitive), 3)
+    uvs = given(f"TEXCOORD_{material.uv_set}", 2, normalized=True)
+    paint = material.paint if uvs is not None else replace(material.paint, image=None)
+    piece = Piece(
+        vertices,
+        _faces(document, primitive, len(vertices)),
+        None if uvs is None else material.uvs(uvs),
+        given("NORMAL", 3),
+        given("COLOR_0", 3, 4, normalized=True),
+    )
+    if place.skin is None or "JOINTS_0" not in attributes:
+        return _Found(piece.used().moved(place.matrix), paint)
+    return _Found(bent(document, matrices, place.skin, attributes, piece).used(), paint)
+
+
+def _faces(document: Document, primitive: Entry, count: int) -> np.ndarray:
+    """[M, 3] of the vertices in their order, or the order of indices."""
+    number = primitive.maybe("indices")
+    order = np.arange(count) if number is None else document.wholes(number)[:, 0]
+    mode = primitive.whole("mode", TRIANGLES)
+    if mode not in MODES:
+        raise Unreadable(f"'mode' of {primitive.where} is {brief(mode)}, which is none; {DAMAGED}")
+    if mode == TRIANGLES:
+        return order[: len(order) // 3 * 3].reshape(-1, 3)
+    if len(order) < 3:
+        return np.zeros((0, 3), dtype=np.int64)
+    if mode == FAN:
+        faces = np.stack([np.broadcast_to(order[0], len(order) - 2), order[1:-1], order[2:]], axis=-1)
+    else:
+        faces = np.stack([order[:-2], order[1:-1], order[2:]], axis=-1)
+        faces[1::2, :2] = faces[1::2, 1::-1]  # every other one lies the other way round
+    a, b, c = faces.T
+    return faces[(a != b) & (b != c) & (c != a)]  # those without area join two strips
+
+
+def _pictures(
+    document: Document, pieces: Sequence[Piece], paints: Sequence[Paint], decode: Decode
+) -> tuple[dict[int | None, Tensor], list[str]]:
+    """The pictures of the paints by number, no larger than their place on the sheet, and remarks on what is none."""
+    numbers = sorted({paint.image for paint in paints if paint.image is not None})
+    cells = len(set(paints))
+    most = MOST_SINGLE_PX if cells == 1 else MOST_PX // columns_of(cells)
+    pictures: dict[int | None, Tensor] = {}
+    remarks: list[str] = []
+    for number in numbers:
+        encoded, why = picture_of(document, number)
+        try:
+            if not why:
+                pictures[number] = decode(encoded, most)
+        except ValueError as error:
+            why = f"its texture {number} is left out: {error}"
+        remarks += [why] if why else []
+    return pictures, remarks
+
+
+def _tinted(pieces: Sequence[Piece], paints: Sequence[Paint]) -> list[Piece]:
+    """With the colours of materials as those of vertices, where there are several or vertices have some already."""
+    several = len({paint.colour for paint in paints}) > 1
+    if not several and all(piece.colours is None for piece in pieces):
+        return list(pieces)
+    return [_with_colour(piece, paint.colour) for piece, paint in zip(pieces, paints, strict=True)]
+
+
+def _with_colour(piece: Piece, colour: tuple[float, float, float]) -> Piece:
+    colours = np.ones((len(piece.vertices), 3), np.float32) if piece.colours is None else piece.colours.copy()
+    colours[:, :3] *= np.array(colour, np.float32)
+    return replace(piece, colours=colours)
+
+
+def _told(pieces: Sequence[Piece], paints: Sequence[Paint]) -> list[str]:
+    """What becomes of several materials."""
+    count = len(set(paints))
+    return [f"its {count} materials lie side by side on one texture, and its UVs with them"] if count > 1 else []
