@@ -13,7 +13,7 @@ from .gltf_nodes import Shown, shown, worlds
 from .gltf_skins import bent
 from .pieces import Piece, joined
 from .refusal import DAMAGED, Unreadable, brief, check_count
-from .sheet import MOST_PX, MOST_SINGLE_PX, Decode, Paint, columns_of, painted
+from .sheet import MOST_PX, MOST_SINGLE_PX, MOST_TILES, Decode, Paint, columns_of, painted
 
 TRIANGLES, STRIP, FAN = 4, 5, 6
 MODES = range(7)
@@ -21,31 +21,34 @@ MODES = range(7)
 
 @dataclass(frozen=True)
 class _Found:
-    """A primitive where it is shown."""
+    """A primitive where it is shown, what it is painted with, and remarks on it."""
 
     piece: Piece
     paint: Paint
+    remarks: list[str]
 
 
 def read_gltf(data: bytes, decode: Decode) -> tuple[Piece, Tensor | None, list[str]]:
     """(the mesh, its texture [H, W, 3] in sRGB, remarks). Animations are left out: the pose is the one of the nodes."""
     document = Document(data)
     matrices = worlds(document)
-    places = shown(document, matrices)
-    primitives = [(place, one) for place in places for one in _primitives(document, place)]
+    primitives = [(place, one) for place in shown(document, matrices) for one in _primitives(document, place)]
     triangles = [(place, one) for place, one in primitives if one.whole("mode", TRIANGLES) >= TRIANGLES]
-    if not triangles:
-        raise Unreadable("its scene shows no faces; export a mesh, as GLB")
     _check_counts(document, [one for _, one in triangles])
-    remarks = ["points and lines in it are left out"] if len(triangles) < len(primitives) else []
     materials = {number: material_of(document, number) for number in {one.maybe("material") for _, one in triangles}}
     found = [_found(document, matrices, place, one, materials[one.maybe("material")]) for place, one in triangles]
     found = [each for each in found if len(each.piece.faces)]
     if not found:
         raise Unreadable("its scene shows no faces; export a mesh, as GLB")
     pieces, paints = [each.piece for each in found], [each.paint for each in found]
-    pictures, untold = _pictures(document, pieces, paints, decode)
-    remarks += [*untold, *left_out(document, {number for number in materials if number is not None})]
+    pictures, untold = _pictures(document, paints, decode)
+    remarks = ["points and lines in it are left out"] if len(triangles) < len(primitives) else []
+    remarks += [remark for each in found for remark in each.remarks]
+    remarks += [
+        *_without_uvs(pieces),
+        *untold,
+        *left_out(document, {number for number in numbers if number is not None}),
+    ]
     if not pictures:
         return joined(_tinted(pieces, paints)), None, remarks
     remarks += _told(pieces, paints)
@@ -74,29 +77,27 @@ def _found(
     document: Document, matrices: Sequence[np.ndarray], place: Shown, primitive: Entry, material: Material
 ) -> _Found:
     attributes = primitive.entry("attributes")
+    vertices = document.floats(_position(primitive), 3)
 
-    def given(name: str, *widths: int, normalized: bool = False) -> np.ndarray | None:
+    def given(name: str, *widths: int, shares: bool = False) -> np.ndarray | None:
         number = attributes.maybe(name)
-        if number is None:
-            return None
-        values = document.floats(number, *widths, normalized=normalized)
-        if len(values) != len(vertices):
+        values = None if number is None else document.floats(number, *widths, shares=shares)
+        if values is not None and len(values) != len(vertices):
             raise Unreadable(f"{name} of {primitive.where} is not one for each vertex; {DAMAGED}")
         return values
 
-    vertices = document.floats(_position(primitive), 3)
-    uvs = given(f"TEXCOORD_{material.uv_set}", 2, normalized=True)
-    paint = material.paint if uvs is not None else replace(material.paint, image=None)
-    piece = Piece(
+    uvs = given(f"TEXCOORD_{material.uv_set}", 2, shares=True)
+    piece, remarks = Piece(
         vertices,
         _faces(document, primitive, len(vertices)),
         None if uvs is None else material.uvs(uvs),
         given("NORMAL", 3),
-        given("COLOR_0", 3, 4, normalized=True),
-    )
+        given("COLOR_0", 3, 4, shares=True),
+    ).checked()
+    paint = material.paint if piece.uvs is not None else replace(material.paint, image=None)
     if place.skin is None or "JOINTS_0" not in attributes:
-        return _Found(piece.used().moved(place.matrix), paint)
-    return _Found(bent(document, matrices, place.skin, attributes, piece).used(), paint)
+        return _Found(piece.used().moved(place.matrix), paint, remarks)
+    return _Found(bent(document, matrices, place.skin, attributes, piece).used(), paint, remarks)
 
 
 def _faces(document: Document, primitive: Entry, count: int) -> np.ndarray:
@@ -120,7 +121,7 @@ def _faces(document: Document, primitive: Entry, count: int) -> np.ndarray:
 
 
 def _pictures(
-    document: Document, pieces: Sequence[Piece], paints: Sequence[Paint], decode: Decode
+    document: Document, paints: Sequence[Paint], decode: Decode
 ) -> tuple[dict[int | None, Tensor], list[str]]:
     """The pictures of the paints by number, no larger than their place on the sheet, and remarks on what is none."""
     numbers = sorted({paint.image for paint in paints if paint.image is not None})
@@ -129,13 +130,10 @@ def _pictures(
     pictures: dict[int | None, Tensor] = {}
     remarks: list[str] = []
     for number in numbers:
-        encoded, why = picture_of(document, number)
         try:
-            if not why:
-                pictures[number] = decode(encoded, most)
+            pictures[number] = decode(picture_of(document, number), most)
         except ValueError as error:
-            why = f"its texture {number} is left out: {error}"
-        remarks += [why] if why else []
+            remarks.append(f"its texture {number} is left out: {error}")
     return pictures, remarks
 
 
@@ -154,6 +152,17 @@ def _with_colour(piece: Piece, colour: tuple[float, float, float]) -> Piece:
 
 
 def _told(pieces: Sequence[Piece], paints: Sequence[Paint]) -> list[str]:
-    """What becomes of several materials."""
-    count = len(set(paints))
-    return [f"its {count} materials lie side by side on one texture, and its UVs with them"] if count > 1 else []
+    """What becomes of several materials, and of pictures that are repeated without end."""
+    told, count = [], len(set(paints))
+    if count > 1:
+        told.append(f"its {count} materials lie side by side on one texture, and its UVs with them")
+    if max(np.ptp(piece.uvs, axis=0).max() for piece in pieces if piece.uvs is not None) > MOST_TILES:
+        told.append(f"its UVs reach over more than {MOST_TILES} pictures, and are cut off there")
+    return told
+
+
+def _without_uvs(pieces: Sequence[Piece]) -> list[str]:
+    """A remark where only some of it can be painted."""
+    count = sum(len(piece.vertices) for piece in pieces if piece.uvs is None)
+    some = any(piece.uvs is not None for piece in pieces)
+    return [f"{count} of its vertices have no UVs"] if count and some else []

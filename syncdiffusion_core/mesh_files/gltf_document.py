@@ -61,13 +61,11 @@ class Document:
         """How many elements an accessor has; nothing is read."""
         return self.one("accessors", number).whole("count")
 
-    def floats(self, number: int, *widths: int, normalized: bool = False) -> np.ndarray:
-        """An accessor's elements, [count, width] float32. normalized: whole numbers always are shares of their most."""
+    def floats(self, number: int, *widths: int, shares: bool = False) -> np.ndarray:
+        """An accessor's elements, [count, width] float32. shares: whole numbers are always those of their most."""
         accessor = self.one("accessors", number)
         values = self._values(accessor, widths)
-        if values.dtype.kind == "f":
-            return values.astype(np.float32)
-        if not (normalized or accessor.flag("normalized")):
+        if values.dtype.kind == "f" or not (shares or accessor.flag("normalized")):
             return values.astype(np.float32)
         return np.maximum(values.astype(np.float32) / np.iinfo(values.dtype).max, -1).astype(np.float32)
 
@@ -153,10 +151,10 @@ class Document:
 def _of_glb(data: bytes) -> tuple[bytes, memoryview | None]:
     """(JSON, the binary part) of a GLB."""
     version, length = (int.from_bytes(data[start : start + 4], "little") for start in (4, 8))
-    if len(data) < 20 or length > len(data):
-        raise Unreadable(f"it has {len(data)} bytes of the {length} that it says it has; {DAMAGED}")
     if version != 2:
         raise Unreadable(f"it is GLB {version}, and 2 is read; convert it")
+    if len(data) < 20 or length > len(data):
+        raise Unreadable(f"it has {len(data)} bytes of the {length} that it says it has; {DAMAGED}")
     chunks: dict[int, memoryview] = {}
     at = 12
     while at + 8 <= length:

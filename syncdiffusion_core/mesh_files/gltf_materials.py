@@ -1,12 +1,15 @@
 """What the materials of a glTF paint with: a colour, a picture, and which UVs it is laid by."""
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
 
 from .entries import Entry
 from .gltf_document import Document
+from .pieces import quiet
+from .refusal import Unreadable, brief
 from .sheet import Paint, Wrap
 
 OLD = "KHR_materials_pbrSpecularGlossiness"
@@ -26,7 +29,8 @@ class Material:
         """[N, 2] -> the same of the picture."""
         if np.array_equal(self.uv_map, np.eye(2, 3)):
             return given
-        return (given @ self.uv_map[:, :2].T + self.uv_map[:, 2]).astype(np.float32)
+        with quiet():
+            return (given @ self.uv_map[:, :2].T + self.uv_map[:, 2]).astype(np.float32)
 
 
 PLAIN = Material(Paint((1.0, 1.0, 1.0), None), 0, np.eye(2, 3))
@@ -54,20 +58,19 @@ def material_of(document: Document, number: int | None) -> Material:
 _METALLIC = ("baseColorFactor", "baseColorTexture")
 
 
-def picture_of(document: Document, number: int) -> tuple[bytes, str]:
-    """(an image's bytes, "") or (nothing, why not)."""
+def picture_of(document: Document, number: int) -> bytes:
+    """An image as it is encoded. Raises Unreadable for one that is not in the file."""
     image = document.one("images", number)
     if document.outside(image):
-        name = document.outside(image)
-        return b"", f"its texture {name!r} lies in another file, which is not opened; export it as GLB"
+        raise Unreadable(f"it lies in another file ({brief(document.outside(image))}), which is not opened")
     if "bufferView" in image:
-        return bytes(document.view(image.whole("bufferView"))), ""
-    return document.data(image), ""
+        return bytes(document.view(image.whole("bufferView")))
+    return document.data(image)
 
 
-def left_out(document: Document, numbers: set[int]) -> list[str]:
+def left_out(document: Document, numbers: Iterable[int | None]) -> list[str]:
     """A remark on pictures of materials that a mesh is loaded without."""
-    used = [document.one("materials", number) for number in sorted(numbers)]
+    used = [document.one("materials", number) for number in numbers if number is not None]
     if not any(name in material for material in used for name in LEFT_OUT):
         return []
     return ["only the base colour is read: its normal, occlusion and emissive textures are left out"]

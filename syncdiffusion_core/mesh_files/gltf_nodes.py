@@ -9,6 +9,8 @@ from .gltf_document import Document
 from .pieces import quiet
 from .refusal import DAMAGED, Unreadable
 
+IDENTITY = np.eye(4)
+
 
 class Shown(NamedTuple):
     """A mesh of the scene by number. matrix: from its frame to the world's [4, 4]. skin: what bends it instead."""
@@ -29,11 +31,12 @@ def worlds(document: Document) -> list[np.ndarray]:
                 raise Unreadable(f"nodes[{child}] has two parents; {DAMAGED}")
             parents[child] = parent
     found: dict[int, np.ndarray] = {}
-    waiting = [(number, np.eye(4)) for number, parent in enumerate(parents) if parent < 0]
+    waiting = [(number, IDENTITY) for number, parent in enumerate(parents) if parent < 0]
     with quiet():
         while waiting:
             number, above = waiting.pop()
-            found[number] = above @ _local(document.one("nodes", number))
+            own = _local(document.one("nodes", number))
+            found[number] = above if own is IDENTITY else above @ own
             waiting += [(child, found[number]) for child in children[number]]
     if len(found) < len(children):
         raise Unreadable(f"its nodes go round in a circle; {DAMAGED}")
@@ -61,6 +64,8 @@ def _roots(document: Document) -> list[int]:
 
 def _local(node: Entry) -> np.ndarray:
     """From a node's frame to that of its parent, [4, 4]."""
+    if not any(key in node for key in ("matrix", "rotation", "scale", "translation")):
+        return IDENTITY
     if "matrix" in node:
         return np.array(node.numbers("matrix", [0.0] * 16)).reshape(4, 4).T  # columns first
     matrix = np.eye(4)

@@ -17,7 +17,7 @@ def bent(document: Document, matrices: Sequence[np.ndarray], skin: int, attribut
     """A piece in its own frame -> in the world, where its joints put it. matrices: of all nodes, [4, 4] each."""
     joints = _joints(document, matrices, skin)
     which = document.wholes(attributes.whole("JOINTS_0"), INFLUENCES)
-    weights = document.floats(attributes.whole("WEIGHTS_0"), INFLUENCES, normalized=True)
+    weights = document.floats(attributes.whole("WEIGHTS_0"), INFLUENCES, shares=True)
     if not len(which) == len(weights) == len(piece.vertices) or (len(which) and int(which.max()) >= len(joints)):
         raise Unreadable(f"the joints in {attributes.where} are not those of its skin; {DAMAGED}")
     with quiet():

@@ -42,11 +42,11 @@ class Piece:
         """Seen through a matrix [4, 4] from its own frame to the world's; a mirror turns its faces round."""
         if np.array_equal(matrix, np.eye(4)):
             return self
-        linear, mirrored = matrix[:3, :3], np.linalg.det(matrix[:3, :3]) < 0
+        linear = matrix[:3, :3]
         with quiet():
             vertices = self.vertices.astype(np.float64) @ linear.T + matrix[:3, 3]
             normals = None if self.normals is None else units(self.normals @ _of_normals(linear).T)
-            faces = self.faces[:, ::-1] if mirrored else self.faces
+            faces = self.faces[:, ::-1] if np.linalg.det(linear) < 0 else self.faces
             return replace(self, vertices=vertices.astype(np.float32), normals=normals, faces=faces)
 
     def checked(self) -> tuple["Piece", list[str]]:

@@ -80,9 +80,7 @@ def _header(data: bytes) -> tuple[list[Element], str, int]:
                 _add(elements, Property(name, TYPES[kind], TYPES[length]))
             case ["property", kind, name] if kind in TYPES and elements:
                 _add(elements, Property(name, TYPES[kind], None))
-            case ["ply" | "comment" | "obj_info", *_] | []:
-                pass
-            case _:
+            case ["format" | "element" | "property", *_]:
                 raise Unreadable(f"its header says {brief(line)}, which is not of a PLY file; {DAMAGED}")
     return elements, order, start
 

@@ -16,6 +16,7 @@ from .stl import read_stl
 
 KINDS = ("glb", "gltf", "obj", "ply", "stl")
 MOST_BYTES = 1 << 30
+MOST_REMARKS = 6
 REMEDIES = {
     **dict.fromkeys(("splat", "spz", "ksplat"), "it holds splats; use Get Splat (File3DToSplat)"),
     **dict.fromkeys(("fbx", "usdz", "blend", "dae", "3ds"), "convert it to GLB, in Blender for instance"),
@@ -50,9 +51,13 @@ def read_mesh(name: str, data: bytes, kind: str, decode: Decode) -> MeshFile:
             raise Unreadable(f"it has {len(data) >> 20} MB, more than {MOST_BYTES >> 20}; export a simpler mesh")
         piece, texture, remarks = _read(data, kind.lower().lstrip("."), decode)
         piece, more = piece.used().checked()
+        if not len(piece.faces):
+            raise Unreadable("it holds no faces of three corners or more; export a mesh")
     except Unreadable as error:
         raise ValueError(f"{name}: {error}") from error
-    remarks = [*remarks, *more, *_outside(piece, texture)]
+    remarks = list(dict.fromkeys([*remarks, *more, *_outside(piece, texture)]))
+    if len(remarks) > MOST_REMARKS:
+        remarks = [*remarks[:MOST_REMARKS], f"and {len(remarks) - MOST_REMARKS} more"]
     uvs, normals, colours = (None if x is None else _tensor(x) for x in (piece.uvs, piece.normals, piece.colours))
     return MeshFile(_tensor(piece.vertices), _tensor(piece.faces), uvs, normals, colours, texture, tuple(remarks))
 

@@ -95,7 +95,7 @@ def columns_of(cells: int) -> int:
 
 def _with_uvs(piece: Piece, paint: Paint) -> Piece:
     """With UVs in any case, and inside of the picture where its border goes on beyond it."""
-    uvs = np.full((len(piece.vertices), 2), 0.5, np.float32) if piece.uvs is None else np.nan_to_num(piece.uvs)
+    uvs = np.full((len(piece.vertices), 2), 0.5, np.float32) if piece.uvs is None else piece.uvs
     ends = [(0, 1) if wrap is Wrap.CLAMP else (-np.inf, np.inf) for wrap in paint.wraps]
     return replace(piece, uvs=np.clip(uvs, *np.array(ends, np.float32).T))
 

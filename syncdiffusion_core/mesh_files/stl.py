@@ -23,7 +23,8 @@ def read_stl(data: bytes) -> tuple[Piece, list[str]]:
         raise Unreadable(f"it is too short for the {count} faces that it says it has, or no STL file; {DAMAGED}")
     if not len(corners):
         raise Unreadable("it holds no faces; export a mesh")
-    places, numbers = seamed(corners + np.float32(0))  # -0 and 0 are one place
+    with quiet():
+        places, numbers = seamed(corners + np.float32(0))  # -0 and 0 are one place
     return Piece(places, numbers.reshape(-1, 3)), []
 
 
