@@ -47,7 +47,7 @@ def read_gltf(data: bytes, decode: Decode) -> tuple[Piece, Tensor | None, list[s
     remarks += [
         *_without_uvs(pieces),
         *untold,
-        *left_out(document, {number for number in numbers if number is not None}),
+        *left_out(document, materials),
     ]
     if not pictures:
         return joined(_tinted(pieces, paints)), None, remarks

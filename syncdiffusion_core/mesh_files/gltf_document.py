@@ -12,11 +12,11 @@ from .refusal import DAMAGED, Unreadable, brief, check_count
 KINDS = {5120: "<i1", 5121: "<u1", 5122: "<i2", 5123: "<u2", 5125: "<u4", 5126: "<f4"}
 WIDTHS = {"SCALAR": 1, "VEC2": 2, "VEC3": 3, "VEC4": 4, "MAT4": 16}
 JSON, BIN = 0x4E4F534A, 0x004E4942
-SUPPORTED = {
-    *("KHR_mesh_quantization", "KHR_texture_transform", "KHR_materials_unlit", "EXT_texture_webp"),
-    *("KHR_materials_pbrSpecularGlossiness", "KHR_texture_basisu"),
-}
-"""Extensions that a file may require. Of others only those that say how a material shines may be passed over."""
+SUPPORTED = (
+    *("KHR_mesh_quantization", "KHR_texture_transform", "KHR_texture_basisu", "EXT_texture_webp"),
+    "KHR_materials_",
+)
+"""How extensions begin that a file may require: what is read, and what only says how a surface shines."""
 
 
 class Document:
@@ -30,7 +30,7 @@ class Document:
         if not version.startswith("2."):
             raise Unreadable(f"it is glTF {brief(version)}, and 2.0 is read; convert it")
         for name in self.root.texts("extensionsRequired"):
-            if name not in SUPPORTED and not name.startswith("KHR_materials_"):
+            if not name.startswith(SUPPORTED):
                 raise Unreadable(f"it needs {name}, which is not read; export it as GLB without compression")
 
     @cached_property

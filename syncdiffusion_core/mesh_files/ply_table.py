@@ -1,5 +1,6 @@
 """The elements of a PLY file: its header, and their columns of single numbers and of lists."""
 
+from array import array
 from dataclasses import dataclass
 from io import BytesIO
 from typing import NamedTuple
@@ -146,24 +147,27 @@ class _Body:
 
     def _one_by_one(self, element: Element) -> Table:
         """Row by row, for lists of several lengths."""
-        lengths: dict[str, list[int]] = {column.name: [] for column in element.properties}
-        values: dict[str, list[np.ndarray]] = {column.name: [] for column in element.properties}
+        columns = element.properties
+        lengths = {column.name: array("q") for column in columns}
+        values = {column.name: bytearray() for column in columns}
         for _ in range(element.count):
-            for column in element.properties:
-                length, kind = 1, self._kind(column.kind)
+            for column in columns:
+                length = 1
                 if column.length is not None:
-                    length = self._length_at(self._kind(column.length), self._at)
-                    self._at += self._kind(column.length).itemsize
-                self._check(element, length * kind.itemsize)
+                    kind = self._kind(column.length)
+                    length = self._length_at(kind, self._at)
+                    self._at += kind.itemsize
+                size = length * self._kind(column.kind).itemsize
+                self._check(element, size)
                 lengths[column.name].append(length)
-                values[column.name].append(np.frombuffer(self._data, kind, length, self._at))
-                self._at += length * kind.itemsize
-        joined = {name: np.concatenate(parts) for name, parts in values.items()}
+                values[column.name] += self._data[self._at : self._at + size]
+                self._at += size
+        found = {column.name: np.frombuffer(values[column.name], self._kind(column.kind)) for column in columns}
         return {
-            column.name: joined[column.name]
+            column.name: found[column.name]
             if column.length is None
-            else Lists(np.array(lengths[column.name]), joined[column.name])
-            for column in element.properties
+            else Lists(np.frombuffer(lengths[column.name], np.int64), found[column.name])
+            for column in columns
         }
 
     def _length_at(self, kind: np.dtype, at: int) -> int:

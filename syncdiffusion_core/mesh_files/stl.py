@@ -1,5 +1,8 @@
 """STL, binary and text: triangles with corners of their own, which become shared where they are in one place."""
 
+from array import array
+from io import BytesIO
+
 import numpy as np
 
 from .pieces import Piece, quiet
@@ -30,15 +33,16 @@ def read_stl(data: bytes) -> tuple[Piece, list[str]]:
 
 def _of_text(data: bytes) -> np.ndarray:
     """[3 M, 3] of the lines "vertex x y z"."""
-    rows = [words[1:] for words in map(bytes.split, data.splitlines()) if words and words[0].lower() == b"vertex"]
-    if len(rows) % 3:
-        raise Unreadable(f"its {len(rows)} corners make no triangles; {DAMAGED}")
-    check_count(len(rows) // 3, "faces")
-    for words in rows:
-        if len(words) != 3:
-            raise Unreadable(f"{brief(b' '.join(words))} is no corner; {DAMAGED}")
-    try:
-        with quiet():
-            return np.array([list(map(float, words)) for words in rows]).reshape(-1, 3).astype(np.float32)
-    except ValueError:
-        raise Unreadable(f"one of its corners is not of three numbers; {DAMAGED}") from None
+    numbers = array("d")
+    for words in map(bytes.split, BytesIO(data)):
+        if words and words[0].lower() == b"vertex":
+            try:
+                x, y, z = map(float, words[1:])
+            except ValueError:
+                raise Unreadable(f"{brief(b' '.join(words))} is no corner of three numbers; {DAMAGED}") from None
+            numbers.extend((x, y, z))
+    if len(numbers) % 9:
+        raise Unreadable(f"its {len(numbers) // 3} corners make no triangles; {DAMAGED}")
+    check_count(len(numbers) // 9, "faces")
+    with quiet():
+        return np.frombuffer(numbers, np.float64).reshape(-1, 3).astype(np.float32)

@@ -29,12 +29,15 @@ def choices() -> list[str]:
 
 def found(model_file: str) -> Path:
     """The file of a choice. Raises ValueError for one that is not there, or outside of the host's folders."""
-    if not isinstance(model_file, str) or "\0" in model_file or not folder_paths.exists_annotated_filepath(model_file):
-        raise ValueError(
-            f"model_file: there is no {str(model_file)[:200]!r} in ComfyUI's input folder; choose another, or put it "
-            f"into input/{FOLDER} and press R"
-        )
-    return Path(folder_paths.get_annotated_filepath(model_file))
+    known = isinstance(model_file, str) and "\0" not in model_file
+    if known and folder_paths.exists_annotated_filepath(model_file):
+        path = Path(folder_paths.get_annotated_filepath(model_file))
+        if path.is_file():
+            return path
+    raise ValueError(
+        f"model_file: there is no {str(model_file)[:200]!r} in ComfyUI's input folder; choose another, or put it into "
+        f"input/{FOLDER} and press R"
+    )
 
 
 def load(source: object, name: str) -> MeshFile:

@@ -21,9 +21,9 @@ MOST_SECONDS = 1.0
 MOST_BYTES = 200 << 20
 
 
-@pytest.fixture(autouse=True)
-def measured() -> Iterator[None]:
-    """What numpy and Python allocate is counted, and each test has its own peak."""
+@pytest.fixture
+def little_memory() -> Iterator[None]:
+    """Python and numpy never hold more than MOST_BYTES at once."""
     tracemalloc.start()
     yield
     peak = tracemalloc.get_traced_memory()[1]
@@ -33,13 +33,13 @@ def measured() -> Iterator[None]:
 
 def check(data: bytes, kind: str) -> bool:
     """Whether it is a mesh; fails for anything that is neither one nor a sentence."""
-    start = time.perf_counter()
+    start = time.process_time()
     try:
         mesh = read(data, kind)
     except ValueError as error:
         return not _is_sentence(error)
     finally:
-        assert time.perf_counter() - start < MOST_SECONDS
+        assert time.process_time() - start < MOST_SECONDS
     assert torch.isfinite(mesh.vertices).all()
     assert 0 <= int(mesh.faces.min()) <= int(mesh.faces.max()) < len(mesh.vertices)
     for values in (mesh.uvs, mesh.normals, mesh.colours):
@@ -60,7 +60,7 @@ def test_whole_ones_are_meshes(name):
 
 
 @pytest.mark.parametrize("name", FILES)
-def test_cut_anywhere(name):
+def test_cut_anywhere(name, little_memory):
     """At every byte: every structural point is among them."""
     kind, make = FILES[name]
     data = make()
@@ -70,7 +70,7 @@ def test_cut_anywhere(name):
 
 @pytest.mark.parametrize("name", FILES)
 @pytest.mark.parametrize("way", ["anywhere", "printable", "numbers", "random"])
-def test_damaged_anywhere(name, way):
+def test_damaged_anywhere(name, way, little_memory):
     kind, make = FILES[name]
     good = make()
     for seed in range(SEEDS):
@@ -103,7 +103,7 @@ def test_other_kinds_are_refused_with_a_remedy(kind):
         read(b"\1\2\3" * 100, kind)
 
 
-def test_json_of_any_kind():
+def test_json_of_any_kind(little_memory):
     """Every value of a whole document is changed for one of another kind."""
     for value in (None, -1, 1.5, 1e300, "x", [], {}, [[]], [{}], [-1], True, 2**63, {"a": {}}):
         for path in _paths(mesh_toys.gltf_whole().json):
@@ -112,12 +112,7 @@ def test_json_of_any_kind():
             for key in path[:-1]:
                 holder = holder[key]
             holder[path[-1]] = value
-            if (
-                isinstance(made.json["buffers"], list)
-                and made.json["buffers"]
-                and isinstance(made.json["buffers"][0], dict)
-            ):
-                check(made.glb(), "glb")
+            check(made.glb(), "glb")
 
 
 def _paths(value: object, above: tuple = ()) -> Iterator[tuple]:
@@ -143,7 +138,7 @@ def test_a_chain_of_nodes():
     assert check(made.shows([made.primitive()], nodes=nodes, roots=[0]).glb(), "glb")
 
 
-def test_huge_claims():
+def test_huge_claims(little_memory):
     """Counts without bytes, in every place that has a count: refused before anything is allocated."""
     for count in (10**6, 9_999_999, 10**8, 2**31, 2**53):
         made = Gltf()
@@ -214,10 +209,8 @@ def test_two_hundred_thousand_faces(kind, most):
         lines = [f"v {x:f} {y:f} {z:f}\nvt {x / n:f} {y / n:f}\n" for x, y, z in points]
         lines += ["f {0}/{0} {1}/{1} {2}/{2}\n".format(*face) for face in (faces + 1).tolist()]
         data = "".join(lines).encode()
-    tracemalloc.stop()
-    start = time.perf_counter()
+    start = time.process_time()
     mesh = read(data, kind)
-    taken = time.perf_counter() - start
-    tracemalloc.start()
+    taken = time.process_time() - start
     assert mesh.faces.shape == (199_712, 3)
     assert taken < most, f"{taken:.2f} s"

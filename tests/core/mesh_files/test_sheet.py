@@ -170,8 +170,8 @@ def test_old_materials():
     ("image", "words"),
     [
         (
-            {"uri": "../wood.png"},
-            'its texture 0 is left out: it lies in another file ("../wood.png"), which is not opened',
+            {"uri": "../a.png"},
+            'its texture 0 is left out: it lies in another file ("../a.png"), which is not opened',
         ),
         ({"uri": "data:image/png;base64,AAAA"}, "its texture 0 is left out: "),
         ({}, "its texture 0 is left out: "),
