@@ -34,7 +34,7 @@ class Entry:
 
     def number(self, key: str, default: float) -> float:
         """A number, finite."""
-        return self.numbers(key, [default])[0] if key not in self._values else self._finite(key, self._values[key])
+        return self._finite(key, self._values.get(key, default))
 
     def numbers(self, key: str, default: list[float]) -> list[float]:
         """As many finite numbers as the default has."""

@@ -17,6 +17,9 @@ from .sheet import MOST_PX, MOST_SINGLE_PX, MOST_TILES, Decode, Paint, columns_o
 
 TRIANGLES, STRIP, FAN = 4, 5, 6
 MODES = range(7)
+MOST_PARTS = 20_000
+"""Primitives that are shown: each takes its time."""
+MOST_PICTURES = 256
 
 
 @dataclass(frozen=True)
@@ -44,11 +47,7 @@ def read_gltf(data: bytes, decode: Decode) -> tuple[Piece, Tensor | None, list[s
     pictures, untold = _pictures(document, paints, decode)
     remarks = ["points and lines in it are left out"] if len(triangles) < len(primitives) else []
     remarks += [remark for each in found for remark in each.remarks]
-    remarks += [
-        *_without_uvs(pieces),
-        *untold,
-        *left_out(document, materials),
-    ]
+    remarks += [*_without_uvs(pieces), *untold, *left_out(document, materials)]
     if not pictures:
         return joined(_tinted(pieces, paints)), None, remarks
     remarks += _told(pieces, paints)
@@ -62,15 +61,19 @@ def _primitives(document: Document, place: Shown) -> list[Entry]:
 
 def _check_counts(document: Document, primitives: Sequence[Entry]) -> None:
     """Raise Unreadable for more than there may be, before any of it is read."""
+    if len(primitives) > MOST_PARTS:
+        raise Unreadable(f"it shows {len(primitives)} parts, more than {MOST_PARTS}; join them and export it again")
     check_count(sum(document.count(_position(one)) for one in primitives), "vertices")
-    check_count(sum(document.count(one.whole("indices", _position(one))) // 3 for one in primitives), "faces")
+    check_count(sum(_faces_at_most(document, one) for one in primitives), "faces")
+
+
+def _faces_at_most(document: Document, primitive: Entry) -> int:
+    corners = document.count(primitive.whole("indices", _position(primitive)))
+    return corners // 3 if primitive.whole("mode", TRIANGLES) == TRIANGLES else corners
 
 
 def _position(primitive: Entry) -> int:
-    attributes = primitive.entry("attributes")
-    if "KHR_draco_mesh_compression" in primitive.entry("extensions"):
-        raise Unreadable("it is compressed (KHR_draco_mesh_compression); export it as GLB without compression")
-    return attributes.whole("POSITION")
+    return primitive.entry("attributes").whole("POSITION")
 
 
 def _found(
@@ -129,7 +132,9 @@ def _pictures(
     most = MOST_SINGLE_PX if cells == 1 else MOST_PX // columns_of(cells)
     pictures: dict[int | None, Tensor] = {}
     remarks: list[str] = []
-    for number in numbers:
+    if len(numbers) > MOST_PICTURES:
+        remarks.append(f"of its {len(numbers)} textures only {MOST_PICTURES} are read")
+    for number in numbers[:MOST_PICTURES]:
         try:
             pictures[number] = decode(picture_of(document, number), most)
         except ValueError as error:

@@ -49,8 +49,6 @@ class Document:
     def view(self, number: int) -> memoryview:
         """The bytes of a bufferView."""
         view = self.one("bufferViews", number)
-        if "EXT_meshopt_compression" in view.entry("extensions"):
-            raise Unreadable("it is compressed (EXT_meshopt_compression); export it as GLB without compression")
         start, length = view.whole("byteOffset", 0), view.whole("byteLength")
         held = self._buffer(view.whole("buffer"))
         if start + length > len(held):

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -41,21 +41,18 @@ def material_of(document: Document, number: int | None) -> Material:
     if number is None:
         return PLAIN
     material = document.one("materials", number)
-    pbr, old = material.entry("pbrMetallicRoughness"), material.entry("extensions").entry(OLD)
-    names = ("diffuseFactor", "diffuseTexture") if OLD in material.entry("extensions") else _METALLIC
-    pbr = old if names is not _METALLIC else pbr
-    red, green, blue, _ = pbr.numbers(names[0], [1.0] * 4)
+    described, factor, picture = material.entry("pbrMetallicRoughness"), "baseColorFactor", "baseColorTexture"
+    if OLD in material.entry("extensions"):
+        described, factor, picture = material.entry("extensions").entry(OLD), "diffuseFactor", "diffuseTexture"
+    red, green, blue, _ = described.numbers(factor, [1.0] * 4)
     colour = (red, green, blue)
-    if names[1] not in pbr:
-        return Material(Paint(colour, None), 0, np.eye(2, 3))
-    info = pbr.entry(names[1])
+    if picture not in described:
+        return replace(PLAIN, paint=Paint(colour, None))
+    info = described.entry(picture)
     texture = document.one("textures", info.whole("index"))
     placed = info.entry("extensions").entry("KHR_texture_transform")
     uv_set = placed.whole("texCoord", info.whole("texCoord", 0))
     return Material(Paint(colour, _image(texture), _wraps(document, texture)), uv_set, _uv_map(placed))
-
-
-_METALLIC = ("baseColorFactor", "baseColorTexture")
 
 
 def picture_of(document: Document, number: int) -> bytes:
@@ -77,9 +74,10 @@ def left_out(document: Document, numbers: Iterable[int | None]) -> list[str]:
 
 
 def _image(texture: Entry) -> int | None:
-    """The picture of a texture, which in WebP is given beside one for those who do not read it."""
-    webp = texture.entry("extensions").entry("EXT_texture_webp").maybe("source")
-    return texture.maybe("source") if webp is None else webp
+    """The picture of a texture: in WebP where there is one, in KTX2, which is not read, where there is no other."""
+    other = texture.entry("extensions")
+    kinds = (other.entry("EXT_texture_webp"), texture, other.entry("KHR_texture_basisu"))
+    return next((kind.whole("source") for kind in kinds if "source" in kind), None)
 
 
 def _wraps(document: Document, texture: Entry) -> tuple[Wrap, Wrap]:

@@ -100,6 +100,7 @@ def _gathered(data: bytes) -> _Rows:
     """All lines, one after the other: as lists of words a file would take its size in memory fourteen times."""
     if b"\\" in data:  # lines that go on
         data = data.replace(b"\\\r\n", b" ").replace(b"\\\n", b" ")
+    data = data.removeprefix(b"\xef\xbb\xbf")
     if b"\n" not in data:
         data = data.replace(b"\r", b"\n")
     if data.count(b"\n") > 4 * MOST:

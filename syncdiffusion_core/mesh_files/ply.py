@@ -71,12 +71,12 @@ def _v_down(uvs: np.ndarray) -> np.ndarray:
 
 
 def _colours(vertices: Table) -> np.ndarray | None:
-    """[N, 3 or 4]; bytes, or numbers in [0, 1] (up to 255 in files of text)."""
-    names = ("red", "green", "blue")
-    colours, alpha = _columns(vertices, names), _columns(vertices, ("alpha",))
+    """[N, 3 or 4]; bytes, or numbers in [0, 1] (bytes too in files of text)."""
+    colours, alpha = _columns(vertices, ("red", "green", "blue")), _columns(vertices, ("alpha",))
     if colours is None:
         return None
-    most = 255.0 if vertices["red"].dtype.kind in "iu" or colours.max(initial=0) > 1 else 1.0  # type: ignore[union-attr]
+    whole = vertices["red"].dtype.kind in "iu"  # type: ignore[union-attr]
+    most = 255.0 if whole or colours.max(initial=0) > 1 else 1.0
     if alpha is None:
         return linear(colours / most)
     return np.hstack([linear(colours / most), np.clip(alpha / most, 0, 1)]).astype(np.float32)

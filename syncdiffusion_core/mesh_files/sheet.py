@@ -68,22 +68,22 @@ def painted(pieces: Sequence[Piece], paints: Sequence[Paint], pictures: Pictures
     paints: of each piece. One whose picture is not there is plain.
     """
     paints = [paint if paint.image in pictures else Paint(paint.colour, None) for paint in paints]
-    cells = list(dict.fromkeys(paints))
     pieces = [_with_uvs(piece, paint) for piece, paint in zip(pieces, paints, strict=True)]
-    boxes = {cell: _box([p.uvs for p, paint in zip(pieces, paints, strict=True) if paint == cell]) for cell in cells}
-    first = cells[0]
-    if len(cells) == 1 and boxes[first] == Box(0, 0, 1, 1):
+    boxes = _boxes(pieces, paints)
+    first = paints[0]
+    if len(boxes) == 1 and boxes[first] == Box(0, 0, 1, 1):
         return pieces, _coloured(_unit(pictures[first.image]), first.colour)
-    columns = columns_of(len(cells))
-    sizes = [_size(pictures.get(cell.image), boxes[cell], MOST_PX // columns) for cell in cells]
+    columns = columns_of(len(boxes))
+    sizes = [_size(pictures.get(cell.image), box, MOST_PX // columns) for cell, box in boxes.items()]
     height, width = (max(sides) for sides in zip(*sizes, strict=True))
-    sheet = torch.zeros(math.ceil(len(cells) / columns) * height, columns * width, 3)
-    for number, cell in enumerate(cells):
-        top, left = number // columns * height, number % columns * width
-        made = _cell(cell, pictures.get(cell.image), boxes[cell], (height, width))
+    sheet = torch.zeros(math.ceil(len(boxes) / columns) * height, columns * width, 3)
+    corners = {}
+    for number, (cell, box) in enumerate(boxes.items()):
+        left, top = corners[cell] = number % columns * width, number // columns * height
+        made = _cell(cell, pictures.get(cell.image), box, (height, width))
         sheet[top : top + height, left : left + width] = made
     return [
-        replace(piece, uvs=_placed(piece.uvs, boxes[paint], cells.index(paint), columns, (height, width), sheet))
+        replace(piece, uvs=_placed(piece.uvs, boxes[paint], corners[paint], (height, width), sheet))
         for piece, paint in zip(pieces, paints, strict=True)
     ], sheet
 
@@ -100,23 +100,27 @@ def _with_uvs(piece: Piece, paint: Paint) -> Piece:
     return replace(piece, uvs=np.clip(uvs, *np.array(ends, np.float32).T))
 
 
-def _box(uvs: Sequence[np.ndarray | None]) -> Box:
-    """What UVs reach over, whole pictures from the first; of far too many only those."""
-    every = np.concatenate([each for each in uvs if each is not None])
-    first = np.clip(np.floor(every.min(axis=0) + SLACK), -(2**30), 2**30)
-    count = np.clip(np.ceil(every.max(axis=0) - SLACK) - first, 1, MOST_TILES)
+def _boxes(pieces: Sequence[Piece], paints: Sequence[Paint]) -> dict[Paint, Box]:
+    """What the UVs of each paint reach over, whole pictures from the first; of far too many only those."""
+    ends: dict[Paint, list[np.ndarray]] = {}
+    for piece, paint in zip(pieces, paints, strict=True):
+        ends.setdefault(paint, []).extend((piece.uvs.min(axis=0), piece.uvs.max(axis=0)))  # type: ignore[union-attr]
+    return {paint: _box(np.min(found, axis=0), np.max(found, axis=0)) for paint, found in ends.items()}
+
+
+def _box(least: np.ndarray, most: np.ndarray) -> Box:
+    first = np.clip(np.floor(least + SLACK), -(2**30), 2**30)
+    count = np.clip(np.ceil(most - SLACK) - first, 1, MOST_TILES)
     return Box(*(int(number) for number in (*first, *count)))
 
 
 def _placed(
-    uvs: np.ndarray | None, box: Box, number: int, columns: int, size: tuple[int, int], sheet: Tensor
+    uvs: np.ndarray | None, box: Box, corner: tuple[int, int], size: tuple[int, int], sheet: Tensor
 ) -> np.ndarray:
     """UVs of a box as those of the sheet, half a texel inside of the box's cell: its neighbours do not shine in."""
-    height, width = size
-    half = 0.5 / np.array([width, height])
+    cell = np.array(size[::-1])
     inside = (uvs - np.array([box.left, box.top])) / np.array([box.across, box.down])
-    corner = np.array([number % columns * width, number // columns * height])
-    px = corner + np.clip(inside, half, 1 - half) * np.array([width, height])
+    px = np.array(corner) + np.clip(inside * cell, 0.5, cell - 0.5)
     return (px / np.array([sheet.shape[1], sheet.shape[0]])).astype(np.float32)
 
 

@@ -17,7 +17,7 @@ def read_stl(data: bytes) -> tuple[Piece, list[str]]:
     """The mesh; it has no UVs. The normals of an STL are those of its faces, and are left out."""
     count = int.from_bytes(data[80:HEAD], "little") if len(data) >= HEAD else 0
     whole = count > 0 and HEAD + count * RECORD.itemsize <= len(data)
-    if data[:5].lower() == b"solid" and (b"facet" in data[:4096] or not whole):
+    if data[:80].lstrip()[:5].lower() == b"solid" and (b"facet" in data[:4096] or not whole):
         corners = _of_text(data)
     elif whole:
         check_count(count, "faces")

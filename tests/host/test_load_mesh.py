@@ -92,12 +92,20 @@ def test_twice_there_and_back_changes_nothing(run_node, saving, mesh):
     same(once, twice)
 
 
-def test_the_hosts_other_nodes_take_it(run_node, file_3d):
-    loaded = run_node(NODE, model_3d=file_3d(OBJ, "obj"))[0]
+def test_the_host_shows_a_texture_the_right_way_up(run_node, file_3d):
+    """A square whose UVs go up with it, as those of an OBJ do: the first row of its texture is at the top."""
     processing = pytest.importorskip("comfy_extras.nodes_mesh_postprocess", reason="this ComfyUI works on no meshes")
-    assert processing.UnwrapMesh.execute(loaded, "adaptive", 64, 1, 0.0).args[0].uvs is not None
-    assert loaded.vertices.shape == (1, 3, 3)
-    assert loaded.uvs[0].tolist() == [[0, 1], [1, 1], [0, 0]]
+    square = b"v 0 0 0\nv 1 0 0\nv 1 1 0\nv 0 1 0\nvt 0 0\nvt 1 0\nvt 1 1\nvt 0 1\nf 1/1 2/2 3/3 4/4\n"
+    texture = torch.tensor([[[1.0, 0, 0], [0, 1, 0]], [[0, 0, 1], [1, 1, 1]]])[None]
+    loaded = run_node(NODE, model_3d=file_3d(square, "obj"))[0]
+    painted = processing.ApplyTextureToMesh.execute(loaded, texture.repeat_interleave(8, 1).repeat_interleave(8, 2))
+    image, mask = processing.RenderMesh.execute(painted.args[0], "texture", 64, 64, "#000000").args[:2]
+    rows, columns = (mask[0] > 0.5).nonzero().unbind(1)
+    top, left, height, width = rows.min(), columns.min(), rows.max() - rows.min(), columns.max() - columns.min()
+    for row in range(2):
+        for column in range(2):
+            seen = image[0, top + height * (2 * row + 1) // 4, left + width * (2 * column + 1) // 4]
+            torch.testing.assert_close(seen, texture[0, row, column], atol=0.02, rtol=0)
 
 
 def test_it_says_what_there_is(run_node, host, file_3d):

@@ -4,6 +4,7 @@ import os
 from io import BytesIO
 from pathlib import Path
 
+import comfy.model_management
 import folder_paths
 import numpy as np
 import torch
@@ -52,6 +53,7 @@ def load(source: object, name: str) -> MeshFile:
 
 def decode(encoded: bytes, side: int) -> Tensor:
     """A picture in a file, shrunk where one of its sides is longer: [H, W, 3] uint8. Raises ValueError for none."""
+    comfy.model_management.throw_exception_if_processing_interrupted()
     try:
         picture = Image.open(BytesIO(encoded), formats=PICTURES)
         if picture.width * picture.height > MOST_PX:
