@@ -6,12 +6,14 @@ from typing import NoReturn
 
 from .refusal import DAMAGED, Unreadable, brief
 
-MOST_MARKS = 4_000_000
+MOST_MARKS = 2_000_000
 """Commas and brackets that are parsed: in memory each is some dozen times as large as in the file."""
 
 
 class Entry:
     """One object of the JSON. where: how errors call it."""
+
+    __slots__ = ("_values", "where")
 
     def __init__(self, where: str, values: object) -> None:
         if not isinstance(values, dict):

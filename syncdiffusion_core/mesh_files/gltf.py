@@ -9,7 +9,7 @@ from torch import Tensor
 from .entries import Entry
 from .gltf_document import Document
 from .gltf_materials import Material, left_out, material_of, picture_of
-from .gltf_nodes import Shown, shown, worlds
+from .gltf_nodes import IDENTITY, Shown, shown, worlds
 from .gltf_skins import bent
 from .pieces import Piece, joined
 from .refusal import DAMAGED, Unreadable, brief, check_count
@@ -90,17 +90,19 @@ def _found(
         return values
 
     uvs = given(f"TEXCOORD_{material.uv_set}", 2, shares=True)
-    piece, remarks = Piece(
+    piece = Piece(
         vertices,
         _faces(document, primitive, len(vertices)),
         None if uvs is None else material.uvs(uvs),
         given("NORMAL", 3),
         given("COLOR_0", 3, 4, shares=True),
-    ).checked()
+    )
+    matrix = place.matrix
+    if place.skin is not None and "JOINTS_0" in attributes:
+        piece, matrix = bent(document, matrices, place.skin, attributes, piece), IDENTITY
+    piece, remarks = piece.used().checked()
     paint = material.paint if piece.uvs is not None else replace(material.paint, image=None)
-    if place.skin is None or "JOINTS_0" not in attributes:
-        return _Found(piece.used().moved(place.matrix), paint, remarks)
-    return _Found(bent(document, matrices, place.skin, attributes, piece).used(), paint, remarks)
+    return _Found(piece.moved(matrix), paint, remarks)
 
 
 def _faces(document: Document, primitive: Entry, count: int) -> np.ndarray:

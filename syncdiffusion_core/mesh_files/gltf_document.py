@@ -155,7 +155,9 @@ def _of_glb(data: bytes) -> tuple[bytes, memoryview | None]:
         raise Unreadable(f"it has {len(data)} bytes of the {length} that it says it has; {DAMAGED}")
     chunks: dict[int, memoryview] = {}
     at = 12
-    while at + 8 <= length:
+    for _ in range(2):  # first the JSON, then the binary part; what may follow is of extensions
+        if at + 8 > length:
+            break
         size, kind = (int.from_bytes(data[start : start + 4], "little") for start in (at, at + 4))
         if at + 8 + size > length:
             raise Unreadable(f"one of its parts is of {size} bytes and {length - at - 8} are left; {DAMAGED}")

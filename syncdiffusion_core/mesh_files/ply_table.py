@@ -2,11 +2,11 @@
 
 from array import array
 from dataclasses import dataclass
-from io import BytesIO
 from typing import NamedTuple
 
 import numpy as np
 
+from .lines import words_of
 from .refusal import DAMAGED, Unreadable, brief, check_count
 
 TYPES = {
@@ -15,7 +15,7 @@ TYPES = {
     **{"double": "f8", "float64": "f8"},
 }
 ORDERS = {"binary_little_endian": "<", "binary_big_endian": ">", "ascii": ""}
-LONGEST_HEADER = 100_000
+LONGEST_HEADER = 50_000
 END = b"end_header"
 
 
@@ -187,8 +187,9 @@ def _length(column: Property) -> str:
 
 def _of_words(data: bytes, start: int) -> bytes:
     """Numbers in text as float64 in memory."""
-    words = (float(word) for line in BytesIO(data[start:]) for word in line.split())
     try:
-        return np.fromiter(words, "<f8").tobytes()
+        return np.fromiter((float(word) for words in words_of(data[start:]) for word in words), "<f8").tobytes()
+    except Unreadable:
+        raise
     except ValueError:
         raise Unreadable(f"what follows its header is not all numbers; {DAMAGED}") from None

@@ -1,10 +1,10 @@
 """STL, binary and text: triangles with corners of their own, which become shared where they are in one place."""
 
 from array import array
-from io import BytesIO
 
 import numpy as np
 
+from .lines import words_of
 from .pieces import Piece, quiet
 from .polygons import seamed
 from .refusal import DAMAGED, Unreadable, brief, check_count
@@ -34,8 +34,8 @@ def read_stl(data: bytes) -> tuple[Piece, list[str]]:
 def _of_text(data: bytes) -> np.ndarray:
     """[3 M, 3] of the lines "vertex x y z"."""
     numbers = array("d")
-    for words in map(bytes.split, BytesIO(data)):
-        if words and words[0].lower() == b"vertex":
+    for words in words_of(data):
+        if words[0].lower() == b"vertex":
             try:
                 x, y, z = map(float, words[1:])
             except ValueError:

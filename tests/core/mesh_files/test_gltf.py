@@ -265,3 +265,16 @@ def triangles(found) -> np.ndarray:
     corners = np.asarray(found, np.float64).round(6)
     rows = [min(np.roll(face, k, axis=0).ravel().tolist() for k in range(3)) for face in corners]
     return np.array(sorted(rows))
+
+
+def test_a_plain_copy_beside_a_compressed_one_is_read():
+    made = Gltf()
+    extension = {"KHR_draco_mesh_compression": {"bufferView": 0, "attributes": {"POSITION": 0}}}
+    mesh = made.shows([made.primitive(extensions=extension)]).read()
+    assert torch.equal(mesh.vertices, torch.from_numpy(SQUARE))
+
+
+def test_what_no_face_uses_may_be_anything():
+    made = Gltf()
+    mesh = made.shows([made.primitive(np.concatenate([SQUARE, np.full((1, 3), np.nan)]))]).read()
+    assert torch.equal(mesh.vertices, torch.from_numpy(SQUARE))

@@ -103,7 +103,7 @@ def test_other_kinds_are_refused_with_a_remedy(kind):
         read(b"\1\2\3" * 100, kind)
 
 
-def test_json_of_any_kind(little_memory):
+def test_json_of_any_kind():
     """Every value of a whole document is changed for one of another kind."""
     for value in (None, -1, 1.5, 1e300, "x", [], {}, [[]], [{}], [-1], True, 2**63, {"a": {}}):
         for path in _paths(mesh_toys.gltf_whole().json):
@@ -214,3 +214,16 @@ def test_two_hundred_thousand_faces(kind, most):
     taken = time.process_time() - start
     assert mesh.faces.shape == (199_712, 3)
     assert taken < most, f"{taken:.2f} s"
+
+
+@pytest.mark.parametrize("kind", ["obj", "stl", "ply"])
+def test_text_without_end(kind, little_memory):
+    """One line of 4 MB, and lines of nothing by the million."""
+    heads = {"obj": b"", "stl": b"solid x\nfacet\n", "ply": mesh_toys.ply_header("ascii", 9, 9)}
+    assert not check(heads[kind] + b"1 " * 2_000_000, kind)
+    assert not check(heads[kind] + b"\n" * 41_000_000, kind)
+
+
+def test_parts_of_nothing():
+    empty = b"\0\0\0\0JSON" * 1_000_000
+    assert not check(b"glTF\2\0\0\0" + (12 + len(empty)).to_bytes(4, "little") + empty, "glb")
