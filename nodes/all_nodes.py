@@ -12,6 +12,7 @@ from .depth_hints import PanoramaDepthHints
 from .equirect import EquirectToViews, ViewsToEquirect
 from .guidance import PerceptualSyncGuidance
 from .image_views import ImageViews
+from .load_mesh import LoadMesh
 from .merge_attention import MergeWindowAttention
 from .panorama_sampler import PanoramaSampler
 from .perceptual_loader import LoadPerceptualModel
@@ -50,6 +51,7 @@ NODES: list[type[io.ComfyNode]] = [
     ViewsToEquirect,
     PanoramaDepthHints,
     PreviewPanorama,
+    LoadMesh,
     LoadPerceptualModel,
     LatentSpectrum,
     LoadDemoModel,

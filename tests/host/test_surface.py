@@ -24,6 +24,7 @@ IDS = [
     "SyncDiffusionLatentSpectrum",
     "SyncDiffusionLoadDemoModel",
     "SyncDiffusionLoadDemoModelAround",
+    "SyncDiffusionLoadMesh",
     "SyncDiffusionLoadPerceptualModel",
     "SyncDiffusionMergeAttention",
     "SyncDiffusionPanoramaDecode",
@@ -42,7 +43,11 @@ IDS = [
     "SyncDiffusionWindowPrompts",
     "SyncDiffusionWindowTiler",
 ]
-OF_THE_HOST = {"sampler_name": "the samplers of ComfyUI", "scheduler": "the schedulers of ComfyUI"}
+OF_THE_HOST = {
+    "sampler_name": "the samplers of ComfyUI",
+    "scheduler": "the schedulers of ComfyUI",
+    "model_file": "the 3D files of ComfyUI's input folder",
+}
 OF_THE_MACHINE = {"perceptual_name": "scene (built in), scene style (built in), files, downloads"}
 KEPT = ("default", "min", "max", "step", "options", "advanced", "control_after_generate")
 
