@@ -82,10 +82,14 @@ class Space(str, Enum):
 
 
 class Resolved(NamedTuple):
-    """The views of one run, made once: of latents, and the same of decoded pictures (need not be scaled copies)."""
+    """The views of one run, made once: of latents, and the same of decoded pictures (need not be scaled copies).
+
+    bake: pixels by the weights of the last canvas, where these are others than those of the run.
+    """
 
     latent: ViewSchedule
     pixels: ViewSchedule
+    bake: ViewSet | None = None
 
 
 class ViewSpec(Protocol):

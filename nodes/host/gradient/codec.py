@@ -60,13 +60,13 @@ class Agreeing:
         check_vae("vae", self.vae, latent_format.latent_channels)
         decode, encode = HostDecoder(self.vae, inner_model), HostEncoder(self.vae, inner_model)
         pixels = resolved.pixels.every
-        residual = keeps_colours(pixels)
+        residual, views = keeps_colours(pixels), {"steps": resolved.pixels, "last": resolved.bake}
         if self.look is Look.FULL:
-            return PictureAgreement(decode, encode, pixels, batches, residual, steps=resolved.pixels)
+            return PictureAgreement(decode, encode, pixels, batches, residual, **views)
         if (light := light_encoder(latent_format)) is not None:
             encode = HostEncoder(light, None)
         seen = make_decoder(self.look, self.vae, inner_model)
-        return PictureAgreement(seen, encode, pixels, batches, residual, _Loading(decode), resolved.pixels)
+        return PictureAgreement(seen, encode, pixels, batches, residual, _Loading(decode), **views)
 
 
 def load_codec(agreement: Agreement, patcher: ModelPatcher, memory: float) -> None:
