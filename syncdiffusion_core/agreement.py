@@ -1,7 +1,7 @@
 """Where the clean predictions of views agree: A and F over x0 (SyncTweedies, Sec. 3).
 
-Notation: f, g — project and unproject; A — weighted mean; F = f∘A∘g; D, E — decoder and encoder. Cells of views that
-show nothing of the canvas, the background of an object, have no other opinion than their own: F leaves them as they are.
+Notation: f, g — project and unproject; A — weighted mean; F = f∘A∘g; D, E — decoder and encoder. Where a view shows
+nothing of the canvas, beside an object, F leaves it as it is.
 """
 
 from collections.abc import Callable, Sequence

@@ -24,8 +24,9 @@ FURTHEST = 4.0
 
 @dataclass(frozen=True, eq=False)
 class Atlas:
-    """size: (height, width). cells [n] int64: texels of the mesh, counted flat, in order; face [n] int32 and points
-    [n, 3] float64 of each.
+    """size: (height, width). cells [n] int64: texels of the mesh, counted flat, in order.
+
+    Of each of them face [n] int32 and points [n, 3] float64.
     """
 
     size: Size
