@@ -5,14 +5,15 @@ looks at each camera where its point of the surface is: it counts the pixels aro
 hidden where none does.
 """
 
-from collections.abc import Iterator
+import math
+from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from ..views.gathered import GatheredViews, Inverse
-from .atlas import Atlas, atlas_of
+from .atlas import Atlas
 from .bilinear import around
 from .mesh import Mesh
 from .orbit import Orbit
@@ -23,8 +24,8 @@ NEAR = 1e-3
 """Depth in front of a camera from which it sees, of the radius of the object."""
 GRAZING = 0.1
 """Cosine of the angle between a face and the way to a camera below which the camera has nothing to say of it."""
-SAME_DEPTH = 0.01
-"""By which part of the depth a texel and the surface that a camera sees there may differ."""
+SAME_DEPTH_PX = 1.5
+"""By how many pixels, as wide as they are at that depth, a texel may lie before or behind what a camera sees there."""
 SAME_SIDE = 0.5
 """Cosine between their normals from which they are the same side of a body."""
 BORDER = 0.1
@@ -58,18 +59,16 @@ class Told(NamedTuple):
 
 
 def mesh_views(
-    mesh: Mesh, cameras: Orbit, size: Size, view: Size, powers: tuple[float, float], cull: bool = False
+    mesh: Mesh, atlas: Atlas, cameras: Orbit, drawn: Iterable[tuple[int, Hits]], powers: tuple[float, float]
 ) -> MeshTables:
-    """Views (height, width) of a texture (height, width), a camera each.
+    """Views of the texture of a mesh, a camera each.
 
-    powers: of the cosine by which a view counts, in a run and in its last canvas. cull: whether faces are seen from
-    outside only. Cells of views that show nothing of the texture have no taps. Raises ValueError where no camera sees
-    the mesh.
+    drawn: what they show, see there. powers: of the cosine by which a view counts, in a run and in its last canvas.
+    Cells of views that show nothing of the texture have no taps. Raises ValueError where no camera sees the mesh.
     """
-    atlas = atlas_of(mesh, size)
-    seen = torch.zeros(size[0] * size[1], dtype=torch.bool)
+    seen = torch.zeros(atlas.size[0] * atlas.size[1], dtype=torch.bool)
     looks, ways = [], []
-    for number, hits in drawn(mesh, cameras, view, cull):
+    for number, hits in drawn:
         looks.append(_looked_at(mesh, atlas, hits))
         ways.append(told(mesh, atlas, cameras, number, hits))
         seen[ways[-1].cells.long()] = True
@@ -77,7 +76,7 @@ def mesh_views(
     taps, shares = (torch.stack(tables) for tables in zip(*(_only(seen, *look) for look in looks), strict=True))
     looks.clear()
     views, bake = ([each.inverse(power) for each in ways] for power in powers)
-    made = GatheredViews(taps, shares, size, views)
+    made = GatheredViews(taps, shares, atlas.size, views)
     return MeshTables(made, made.gathering(bake))
 
 
@@ -124,6 +123,7 @@ def told(mesh: Mesh, atlas: Atlas, cameras: Orbit, number: int, hits: Hits) -> T
     x, y = x / depth, y / depth
     inside = (x >= 0) & (x <= width) & (y >= 0) & (y <= height)
     (some,) = ((cosine >= GRAZING) & (depth > NEAR * mesh.ball.radius) & inside).nonzero(as_tuple=True)
+    tolerance = SAME_DEPTH_PX * 2 * math.tan(cameras.rig.fov / 2) / height
     nearest = y[some].long().clamp(max=height - 1) * width + x[some].long().clamp(max=width - 1)
 
     def same(some: Tensor, taps: Tensor) -> Tensor:
@@ -133,7 +133,7 @@ def told(mesh: Mesh, atlas: Atlas, cameras: Orbit, number: int, hits: Hits) -> T
         plane = hits.planes[shown]
         inverse = plane[:, 0] * x[some] + plane[:, 1] * y[some] + plane[:, 2]
         side = (normals[shown] * normals[atlas.face[some].long()]).sum(dim=-1)
-        return known & ((inverse * depth[some] - 1).abs() <= SAME_DEPTH) & (side >= SAME_SIDE)
+        return known & ((inverse * depth[some] - 1).abs() <= tolerance) & (side >= SAME_SIDE)
 
     some = some[same(some, nearest)]
     corners = around(y[some] - 0.5, x[some] - 0.5)
