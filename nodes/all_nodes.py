@@ -3,6 +3,7 @@
 from comfy_api.latest import io
 
 from .apply_windows import ApplyWindows
+from .bake import BakeViewsToTexture
 from .camera_rig import CameraRig
 from .coherence import PanoramaCoherence
 from .compare import ComparePanoramas
@@ -14,6 +15,7 @@ from .guidance import PerceptualSyncGuidance
 from .image_views import ImageViews
 from .load_mesh import LoadMesh
 from .merge_attention import MergeWindowAttention
+from .mesh_views import MeshViews
 from .panorama_sampler import PanoramaSampler
 from .perceptual_loader import LoadPerceptualModel
 from .preview_panorama import PreviewPanorama
@@ -36,6 +38,7 @@ NODES: list[type[io.ComfyNode]] = [
     ImageViews,
     CameraRig,
     SphereViews,
+    MeshViews,
     ViewPrompts,
     ViewTransition,
     PerceptualSyncGuidance,
@@ -50,6 +53,7 @@ NODES: list[type[io.ComfyNode]] = [
     EquirectToViews,
     ViewsToEquirect,
     PanoramaDepthHints,
+    BakeViewsToTexture,
     PreviewPanorama,
     LoadMesh,
     LoadPerceptualModel,

@@ -1,4 +1,4 @@
-"""The host's cameras (LOAD3D_CAMERA) as a rig: only where they look counts.
+"""The host's cameras (LOAD3D_CAMERA) as a rig: where they look, and for views of an object where they stand.
 
 Convention: world right-handed, Y up, a camera looks down its own -Z (glTF, three.js); quaternions turn from camera to
 world; fields of view are vertical and in degrees; zoom divides the tangent of half of one.
@@ -19,6 +19,8 @@ LEAST_LENGTH = 1e-6
 """Below it a direction or a quaternion says nothing."""
 SAME_PLACE = 1e-6
 """Units of the scene within which cameras stand in one place."""
+UNKNOWN = torch.full((3,), math.nan, dtype=torch.float64)
+"""Where a camera stands of which only the direction is known."""
 
 
 class Camera(NamedTuple):
@@ -52,17 +54,23 @@ def rig_of(cameras: Mapping[str, Camera]) -> Rig:
     first, *others = cameras
     for name in others:
         _check_one_fov((first, cameras[first].fov), (name, cameras[name].fov))
-    return Rig(torch.stack([camera.rotation for camera in cameras.values()]), cameras[first].fov)
+    rotations, places = zip(*((camera.rotation, camera.position) for camera in cameras.values()), strict=True)
+    known = [UNKNOWN if place is None else torch.tensor(place, dtype=torch.float64) for place in places]
+    return Rig(torch.stack(rotations), cameras[first].fov, torch.stack(known))
 
 
 def joined(rig: Rig, name: str, more: Rig) -> Rig:
     """The cameras of a rig and after them those of another; name: of its socket. Raises ValueError for another fov."""
     _check_one_fov(("this rig", rig.fov), (name, more.fov))
-    return Rig(torch.cat([rig.rotations, more.rotations]), rig.fov)
+    places = None
+    if rig.positions is not None or more.positions is not None:
+        known = [UNKNOWN.expand(len(each), 3) if each.positions is None else each.positions for each in (rig, more)]
+        places = torch.cat(known)
+    return Rig(torch.cat([rig.rotations, more.rotations]), rig.fov, places)
 
 
 def stand_apart(cameras: Mapping[str, Camera]) -> bool:
-    """Whether cameras stand in several places, of which a rig knows nothing."""
+    """Whether cameras stand in several places, of which a sphere knows nothing."""
     places = [camera.position for camera in cameras.values() if camera.position is not None]
     return any(math.dist(place, places[0]) > SAME_PLACE for place in places)
 

@@ -1,4 +1,4 @@
-"""Cameras that stand in one point and look in all directions.
+"""Cameras that stand in one point and look in all directions, or around an object and look at it (``orbit``).
 
 Convention: world right-handed, Y up; a camera at azimuth 0 and elevation 0 looks down -Z, positive azimuths to its
 right, positive elevations up (glTF, and the host's cameras). Fields of view are vertical. Radians, but for the names
@@ -28,13 +28,21 @@ class RigKind(str, Enum):
     ICOSAHEDRON = "icosahedron"
     CUBE = "cube"
     FIBONACCI = "fibonacci"
+    TEXTURE = "texture"
 
 
 class Direction(str, Enum):
-    """What people call where a camera looks: far above or below the horizon, or towards a quarter of it."""
+    """What people call where a camera looks: far above or below the horizon, or towards a quarter of it.
+
+    Of an object that faces +Z, whose cameras look inward, these are its own front, right, back and left; the others
+    say which side of it is seen.
+    """
 
     UP = "up"
     DOWN = "down"
+    TOP = "top"
+    BOTTOM = "bottom"
+    SIDE = "side"
     HORIZON = "horizon"
     FRONT = "front"
     RIGHT = "right"
@@ -46,16 +54,22 @@ Span = tuple[float, float]
 NEAR = 1e-6
 """What rounding does to an angle."""
 QUARTERS = (Direction.FRONT, Direction.RIGHT, Direction.BACK, Direction.LEFT)
+HIGH = (Direction.UP, Direction.BOTTOM)
+LOW = (Direction.DOWN, Direction.TOP)
 ABOVE = math.radians(30)
-"""Elevation from which a camera looks up: there a view of 80 degrees has lost the ground."""
+"""Elevation beyond which a camera looks up: there a view of 80 degrees has lost the ground."""
 
 
 @dataclass(frozen=True)
 class Rig:
-    """rotations: camera to world, [V, 3, 3] float64. fov: vertical field of view of every camera."""
+    """rotations: camera to world, [V, 3, 3] float64. fov: vertical field of view of every camera.
+
+    positions [V, 3] float64: where cameras stand around an object, NaN where that is not known; None for none of them.
+    """
 
     rotations: Tensor
     fov: float
+    positions: Tensor | None = None
 
     def __post_init__(self) -> None:
         if not len(self.rotations):
@@ -78,14 +92,15 @@ class Rig:
     def towards(self, direction: Direction) -> tuple[int, ...]:
         """Numbers of the cameras that look there."""
         azimuth, elevation = self.directions.unbind(-1)
-        if direction in (Direction.UP, Direction.DOWN):
-            high = elevation if direction is Direction.UP else -elevation
-            there = high > ABOVE
+        if direction in (*HIGH, *LOW):
+            there = (elevation if direction in HIGH else -elevation) > ABOVE + NEAR
         else:
-            there = elevation.abs() <= ABOVE
-            if direction is not Direction.HORIZON:
-                # A camera on the border of two quarters looks towards the one to its right.
-                quarter = torch.floor(azimuth / (math.pi / 2) + 0.5 + NEAR).long() % len(QUARTERS)
+            there = elevation.abs() <= ABOVE + NEAR
+            # A camera on the border of two quarters looks towards the one to its right.
+            quarter = torch.floor(azimuth / (math.pi / 2) + 0.5 + NEAR).long() % len(QUARTERS)
+            if direction is Direction.SIDE:
+                there &= quarter % 2 == 1
+            elif direction is not Direction.HORIZON:
                 there &= quarter == QUARTERS.index(direction)
         return tuple(there.nonzero()[:, 0].tolist())
 
@@ -107,11 +122,15 @@ class Rig:
 
     def each(self) -> Iterator["Rig"]:
         """Rigs of one camera each."""
-        return (replace(self, rotations=rotation[None]) for rotation in self.rotations)
+        places = [None] * len(self) if self.positions is None else self.positions.split(1)
+        cameras = zip(self.rotations.split(1), places, strict=True)
+        return (replace(self, rotations=rotation, positions=place) for rotation, place in cameras)
 
     def turned(self, rotation: Tensor) -> "Rig":
         """All cameras turned together by a rotation [3, 3] of the world."""
-        return replace(self, rotations=rotation.to(self.rotations) @ self.rotations)
+        rotation = rotation.to(self.rotations)
+        places = None if self.positions is None else self.positions @ rotation.T
+        return replace(self, rotations=rotation @ self.rotations, positions=places)
 
     def rays(self, size: tuple[int, int], samples: int = 1) -> Tensor:
         """Unit directions of the cells of views (height, width): [V, h, w, 3]; samples: along a cell's side, in turn.
@@ -162,6 +181,8 @@ def _directions(kind: RigKind, count: int) -> list[tuple[float, float]]:
     if kind is RigKind.THREE_RINGS:
         fewer = max(count // 2, 1)
         rings += [*_ring(fewer, LATITUDE, 0.5), *_ring(fewer, -LATITUDE, 0.5)]
+    if kind is RigKind.TEXTURE:
+        return [*rings, (0.0, -ABOVE), (math.pi, -ABOVE)]
     return rings if kind is RigKind.RING else [*rings, *poles]
 
 

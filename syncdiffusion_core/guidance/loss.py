@@ -20,7 +20,6 @@ from .loss_scale import LossScale
 from .targets import ReferenceView, Target
 
 PAPER_CELLS = 4096  # of the paper's 64x64 latent window: LPIPS is a spatial mean, so its gradient goes by 1/cells
-GREY = 0.5  # of cells that show nothing of the canvas, in a view and its target alike
 
 
 @dataclass(frozen=True)
@@ -80,12 +79,11 @@ class _Eyes:
         return self._x0[list(numbers)].flatten(0, 1)
 
     def features(self, x0: Tensor, numbers: Sequence[int]) -> Features:
-        """Of these views' predictions; what shows nothing of the canvas is grey."""
+        """Of these views' predictions; what shows nothing of the canvas has the mean colour of what does."""
         picture = self._loss.decode(x0)
         if self._visible is not None:
             seen = self._visible[list(numbers)].repeat_interleave(self.n_samples, dim=0).to(picture)
-            seen = F.interpolate(seen, picture.shape[-2:])
-            picture = picture * seen + GREY * (1 - seen)
+            picture = _on_its_colour(picture, F.interpolate(seen, picture.shape[-2:]))
         return self._loss.distance.features(picture)
 
     def view(self, number: int) -> Features:
@@ -100,3 +98,13 @@ class _Eyes:
         """Of a picture."""
         picture = image.to(self._x0.device, self._x0.dtype)
         return self.batches.alone(lambda: self._loss.distance.features(picture))
+
+
+def _on_its_colour(picture: Tensor, seen: Tensor) -> Tensor:
+    """Pictures [R, 3, H, W] where they are seen [R, 1, H, W], elsewhere their mean colour there, which nothing moves.
+
+    Any one colour would tell views by their outlines: of two of one object the smaller would be drawn away from it.
+    """
+    area = seen.sum(dim=(-2, -1), keepdim=True).clamp(min=1)
+    mean = (picture.detach() * seen).sum(dim=(-2, -1), keepdim=True) / area
+    return picture * seen + mean * (1 - seen)

@@ -4,6 +4,7 @@ For canvases with an inverse map (spheres, textures): no holes and no splatting 
 Unproject is then not the adjoint of project, and need not be.
 """
 
+import copy
 from collections.abc import Sequence
 
 import torch
@@ -50,3 +51,9 @@ class GatheredViews(ResampledViews):
         if len(inverses) != len(self):
             raise ValueError(f"inverses must be one for each of {len(self)} views, got {len(inverses)}")
         self._ways_back = list(inverses)
+
+    def gathering(self, inverses: Sequence[Inverse]) -> "GatheredViews":
+        """The same views with other ways back, by other weights for instance; what they see is held once."""
+        other = copy.copy(self)
+        other._ways_back = list(inverses)
+        return other

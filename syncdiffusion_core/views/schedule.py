@@ -39,10 +39,11 @@ class ViewSchedule(Protocol):
 
 @dataclass(frozen=True)
 class Still:
-    """The same views at every step."""
+    """The same views at every step. last: by the weights of the last canvas, where these are others."""
 
     every: ViewSet
     moves: bool = False
+    last: ViewSet | None = None
 
     @property
     def largest(self) -> int:

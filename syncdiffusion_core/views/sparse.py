@@ -35,6 +35,11 @@ class SparseView:
         """The tap that counts the most, the first of several: [h*w] long, -1 for none."""
         return self._taps.gather(0, self._shares.argmax(dim=0, keepdim=True))[0].long()
 
+    @cached_property
+    def visible(self) -> Tensor:
+        """Which rows show anything: [h*w] bool."""
+        return self.nearest >= 0
+
     def seen(self, canvas: Tensor) -> Tensor:
         """P: canvas [N, C, …, cells] -> view [N, C, …, h*w]."""
         if canvas.device not in self._here:

@@ -53,7 +53,7 @@ class _Named:
     def _named_subset(self: Set, numbers: Sequence[int]) -> Set:
         """A copy with some of the names; what is derived from the views is not copied with it."""
         some = copy.copy(self)
-        for derived in ("index", "sign"):
+        for derived in ("index", "sign", "_visible"):
             some.__dict__.pop(derived, None)
         some.names = tuple(self.names[number] for number in numbers)
         return some
@@ -97,6 +97,16 @@ class ResampledViews(_Named):
     def sign(self) -> Tensor:
         """1 or -1 of each view: [V]."""
         return torch.stack([table.sign for table in self._tables])
+
+    def visible(self) -> Tensor | None:
+        """Which cells show anything of the canvas: [V, 1, h, w] bool; None where all do. See ``relations``."""
+        return self._visible
+
+    @cached_property
+    def _visible(self) -> Tensor | None:
+        if all(bool(table.visible.all()) for table in self._tables):
+            return None
+        return torch.stack([table.visible for table in self._tables]).unflatten(1, self.view)[:, None]
 
     def project(self, canvas: Tensor) -> Tensor:
         """f: canvas [N, C, …, *canvas] -> views [V*N, C, …, h, w], of the same dtype."""

@@ -9,12 +9,15 @@ from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
+from canvases import shapes
 from canvases.cube import cube_views
 from torch import Tensor
 
 from syncdiffusion_core.blending import Blend
 from syncdiffusion_core.canvases.grids import Grid
 from syncdiffusion_core.canvases.images import ImageLook, ImageMap, ImageViews
+from syncdiffusion_core.canvases.mesh_spec import MeshViews
+from syncdiffusion_core.canvases.orbit import orbit
 from syncdiffusion_core.canvases.rigs import RigKind, make_rig
 from syncdiffusion_core.canvases.sphere import sphere_views
 from syncdiffusion_core.canvases.sphere_spec import TurningSphere
@@ -59,6 +62,13 @@ def sphere(kind: RigKind, count: int) -> ViewSchedule:
     return Still(sphere_views(make_rig(kind, count, math.radians(80)), (24, 48), (12, 12)))
 
 
+def texture(parts: shapes.Parts, kind: RigKind) -> ViewSchedule:
+    """Views of 60 degrees with 16 cells a side, of a texture of 24 x 24."""
+    mesh = shapes.of(parts)
+    cameras = orbit(make_rig(kind, 6, math.radians(60)), mesh.ball)
+    return MeshViews(mesh, cameras, (24, 24), (16, 16)).resolve(None, CellGrid(1)).latent
+
+
 def _halved(canvas: Tensor, number: int) -> Tensor:
     """Half as fine, upright and upside down."""
     return F.avg_pool2d(canvas if number == 0 else canvas.flip(-2), 2)
@@ -94,5 +104,7 @@ CANVASES = {
     "icosahedron of a sphere": Canvas(lambda: sphere(RigKind.ICOSAHEDRON, 1), adjoint=False),
     "a turning cube of a sphere": Canvas(turning_cube, adjoint=False, moves=True, turns=True),
     "a ring of a sphere": Canvas(lambda: sphere(RigKind.RING, 6), adjoint=False, covers=False),
+    "a texture of a torus": Canvas(lambda: texture(shapes.torus_parts(24, 12), RigKind.THREE_RINGS), adjoint=False),
+    "a texture of a cube": Canvas(lambda: texture(shapes.cube_parts(), RigKind.TEXTURE), adjoint=False, covers=False),
     "a ring of a cube": Canvas(lambda: cube(*RING), adjoint=False, covers=False),
 }

@@ -15,6 +15,7 @@ ROOT = Path(__file__).resolve().parents[2]
 GOLDEN = ROOT / "tests" / "golden" / "surface.json"
 IDS = [
     "SyncDiffusionApplyWindows",
+    "SyncDiffusionBakeViewsToTexture",
     "SyncDiffusionCameraRig",
     "SyncDiffusionCoherence",
     "SyncDiffusionCompare",
@@ -27,6 +28,7 @@ IDS = [
     "SyncDiffusionLoadMesh",
     "SyncDiffusionLoadPerceptualModel",
     "SyncDiffusionMergeAttention",
+    "SyncDiffusionMeshViews",
     "SyncDiffusionPanoramaDecode",
     "SyncDiffusionPanoramaDepthHints",
     "SyncDiffusionPanoramaSampler",

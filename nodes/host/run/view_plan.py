@@ -9,7 +9,8 @@ from torch import Tensor
 from ....syncdiffusion_core.guidance.trace import GuidanceTrace
 from ....syncdiffusion_core.moving import refuse_moving
 from ....syncdiffusion_core.sampling import Sampled
-from ....syncdiffusion_core.strategies import Synchronisation
+from ....syncdiffusion_core.strategies import STRATEGIES, Synchronisation
+from ....syncdiffusion_core.views.relations import visible
 from ....syncdiffusion_core.views.schedule import Resolved, Space, ViewSpec
 from ..gradient.codec import Agreeing
 from .memory import AUTOMATIC
@@ -52,6 +53,11 @@ def refuse_views(plan: ViewPlan) -> None:
         raise ValueError(
             "guidance: it draws views towards one picture, and those of an ambiguous image are meant to differ; "
             "disconnect guidance, or set its weight to 0"
+        )
+    if STRATEGIES[plan.synchronisation].on_canvas and visible(plan.resolved.latent.every) is not None:
+        raise ValueError(
+            f"synchronisation: '{plan.synchronisation.value}' keeps one canvas, and the background of these views lies "
+            f"on none; choose '{Synchronisation.SYNCTWEEDIES.value}'"
         )
     refuse_other_samplers(plan.synchronisation, plan.inner, Synchronisation.SYNCTWEEDIES)
     if plan.resolved.latent.moves:
