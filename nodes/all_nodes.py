@@ -25,6 +25,7 @@ from .savings import GuidanceSavings
 from .spectrum import LatentSpectrum
 from .sphere_views import SphereViews
 from .synchronise_views import SynchroniseViews
+from .texture_to_views import TextureToViews
 from .tiler import WindowTiler
 from .view_prompts import ViewPrompts
 from .view_sampler import ViewSampler
@@ -54,6 +55,7 @@ NODES: list[type[io.ComfyNode]] = [
     ViewsToEquirect,
     PanoramaDepthHints,
     BakeViewsToTexture,
+    TextureToViews,
     PreviewPanorama,
     LoadMesh,
     LoadPerceptualModel,

@@ -54,7 +54,7 @@ class EquirectToViews(io.ComfyNode):
         check_widgets(cls, view_size=view_size)
         pixels = picture("image", image).movedim(-1, 1)
         canvas = check_sphere("image", tuple(pixels.shape[-2:]))
-        size, both = (view_size, view_size), torch.cat([pixels, _covered(mask, pixels)], dim=1)
+        size, both = (view_size, view_size), torch.cat([pixels, covered(mask, pixels)], dim=1)
         seen = [ResampledViews(*looked_at(one, canvas, size), canvas).project(both) for one in each_camera(rig)]
         views = torch.cat(seen).clamp(0, 1)
         return io.NodeOutput(views[:, :3].movedim(1, -1).contiguous(), views[:, 3].contiguous())
@@ -110,7 +110,7 @@ class ViewsToEquirect(io.ComfyNode):
         return io.NodeOutput(whole.movedim(1, -1).clamp(0, 1).contiguous(), (~seen).float()[None])
 
 
-def _covered(given: Tensor | None, pixels: Tensor) -> Tensor:
+def covered(given: Tensor | None, pixels: Tensor) -> Tensor:
     """The mask of pictures [N, 3, H, W], white without one: [N, 1, H, W]. Raises ValueError for one of another size."""
     if given is None:
         return torch.ones_like(pixels[:, :1])

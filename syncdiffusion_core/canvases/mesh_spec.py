@@ -7,9 +7,10 @@ from torch import Tensor
 
 from ..views.gathered import Inverse
 from ..views.schedule import CellGrid, Resolved, Space, Still
+from ..views.tables import ResampledViews
 from .atlas import atlas_of
 from .mesh import Mesh
-from .mesh_views import MeshTables, drawn, mesh_views, told
+from .mesh_views import MeshTables, drawn, mesh_views, shown, told
 from .orbit import Orbit
 from .zbuffer import Hits
 
@@ -64,6 +65,13 @@ class MeshViews:
     def tables(self, size: Size, view: Size) -> MeshTables:
         """The views (height, width) of a texture (height, width)."""
         return mesh_views(self.mesh, atlas_of(self.mesh, size), self.cameras, self.drawn(view), self.powers)
+
+    def looks(self, size: Size, view: Size) -> Iterator[ResampledViews]:
+        """What the cameras see of a whole texture (height, width), views (height, width) of one after the other."""
+        atlas = atlas_of(self.mesh, size)
+        for _, hits in self.drawn(view):
+            taps, shares = shown(self.mesh, atlas, hits)
+            yield ResampledViews(taps[None], shares[None], size)
 
     def ways_back(self, view: Size) -> Iterator[Inverse]:
         """What pictures (height, width) of the cameras say in the last canvas, one after the other."""

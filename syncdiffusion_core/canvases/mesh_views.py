@@ -106,6 +106,11 @@ def _looked_at(mesh: Mesh, atlas: Atlas, hits: Hits) -> tuple[Tensor, Tensor]:
     return taps, weights
 
 
+def shown(mesh: Mesh, atlas: Atlas, hits: Hits) -> tuple[Tensor, Tensor]:
+    """Taps [4, h, w] int32 and shares [4, h, w] float32 of what a view shows of a texture that is whole."""
+    return _only(torch.ones(atlas.size[0] * atlas.size[1], dtype=torch.bool), *_looked_at(mesh, atlas, hits))
+
+
 def _only(seen: Tensor, taps: Tensor, shares: Tensor) -> tuple[Tensor, Tensor]:
     """The same of the texels that are seen [H*W], shares 1 together: what no camera tells has nothing to show."""
     shares = shares * (seen[taps.clamp(min=0)] & (taps >= 0))

@@ -4,10 +4,12 @@ import math
 
 import pytest
 import torch
+import torch.nn.functional as F
 from heard import said
 
 NODE = "SyncDiffusionMeshViews"
 BAKE = "SyncDiffusionBakeViewsToTexture"
+TAKE = "SyncDiffusionTextureToViews"
 SIDE = 128
 
 
@@ -263,6 +265,47 @@ class TestBake:
         for views, words in ((sphere, "these are no views of a mesh"), (None, "nothing is connected")):
             with pytest.raises(ValueError, match=f"views: {words}"):
                 run_node(BAKE, views=views, images=torch.rand(8, 64, 64, 3))
+
+
+class TestTextureToViews:
+    """A texture as its cameras see it."""
+
+    @pytest.mark.parametrize("side", [64, 256, 512])
+    def test_there_and_back(self, look, run_node, side):
+        views, *_, outline, unseen = look(atlas_size=256, view_size=128)
+        u, v = torch.meshgrid((torch.arange(side) + 0.5) / side, (torch.arange(side) + 0.5) / side, indexing="xy")
+        painted = torch.stack([(math.tau * (a * u + b * v)).sin() for a, b in ((2, 1), (-3, 2), (4, 0))], -1) / 2 + 0.5
+        images, masks = run_node(TAKE, views=views, texture=painted[None])
+        assert tuple(images.shape) == (8, 128, 128, 3)
+        assert (masks - outline).abs().mean() < 0.02
+        torch.testing.assert_close(images[masks == 0], torch.full_like(images[masks == 0], 0.5))
+        texture, _ = run_node(BAKE, views=views, images=images)
+        wanted = F.interpolate(painted[None].movedim(-1, 1), (256, 256), mode="bilinear", antialias=side > 256)
+        assert psnr(texture[unseen == 0], wanted.movedim(1, -1)[unseen == 0]) > 30
+
+    def test_what_may_change(self, look, run_node):
+        views, texture = look()[0], torch.rand(2, 96, 96, 3)
+        mask = torch.zeros(1, 96, 96)
+        mask[..., :48] = 1
+        images, masks = run_node(TAKE, views=views, texture=texture, mask=mask, view_size=48)
+        alone, _ = run_node(TAKE, views=views, texture=texture[1:], view_size=48)
+        torch.testing.assert_close(images[1::2], alone)
+        whole = run_node(TAKE, views=views, texture=texture, view_size=48)[1]
+        assert 0.3 < masks.sum() / whole.sum() < 0.7
+        assert (masks <= whole + 1e-6).all()
+
+    @pytest.mark.parametrize(
+        ("given", "words"),
+        [
+            ({"texture": torch.rand(1, 64, 48, 3)}, "texture: .* square here, got 48 x 64 px"),
+            ({"texture": torch.full((1, 8, 8, 3), math.nan)}, "texture: it holds NaN"),
+            ({"mask": torch.ones(1, 32, 32)}, "mask: 1 of 32 x 32 px for 1 pictures of 64 x 64"),
+            ({"view_size": -8}, "view_size: "),
+        ],
+    )
+    def test_refused(self, look, run_node, given, words):
+        with pytest.raises(ValueError, match=words):
+            run_node(TAKE, **{"views": look()[0], "texture": torch.rand(1, 64, 64, 3), **given})
 
 
 class TestRun:
