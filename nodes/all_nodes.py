@@ -3,6 +3,7 @@
 from comfy_api.latest import io
 
 from .apply_windows import ApplyWindows
+from .bake_splat import BakeViewsToSplat
 from .camera_rig import CameraRig
 from .coherence import PanoramaCoherence
 from .compare import ComparePanoramas
@@ -21,6 +22,7 @@ from .sampler import SyncDiffusionSampler
 from .savings import GuidanceSavings
 from .spectrum import LatentSpectrum
 from .sphere_views import SphereViews
+from .splat_views import SplatViews
 from .synchronise_views import SynchroniseViews
 from .tiler import WindowTiler
 from .view_prompts import ViewPrompts
@@ -35,6 +37,7 @@ NODES: list[type[io.ComfyNode]] = [
     ImageViews,
     CameraRig,
     SphereViews,
+    SplatViews,
     ViewPrompts,
     ViewTransition,
     PerceptualSyncGuidance,
@@ -48,6 +51,7 @@ NODES: list[type[io.ComfyNode]] = [
     PanoramaDecode,
     EquirectToViews,
     ViewsToEquirect,
+    BakeViewsToSplat,
     PanoramaDepthHints,
     PreviewPanorama,
     LoadPerceptualModel,
