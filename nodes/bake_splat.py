@@ -100,9 +100,9 @@ class BakeViewsToSplat(io.ComfyNode):
         if not isinstance(views, Spec):
             raise ValueError("views: these are no views of splats; connect Splat Views")
         check_widgets(cls, method=method, steps=steps, directions=directions, unseen=unseen)
-        own = colours_of("splat", splat)
-        _check_same(views, splats_of("splat", splat))
-        say_first("splat", splat)
+        own = colours_of(splat)
+        _check_same(views, splats_of(splat))
+        say_first(splat)
         pixels = _pictures(views, images)
         seen_from, count = _views_of(views, (pixels.shape[-2], pixels.shape[-1])), len(views.scene.splats)
         colours, seen = baked(splat_views(seen_from, count), pixels, steps if method == Bake.LEAST_SQUARES else 0)

@@ -100,8 +100,8 @@ class SplatViews(io.ComfyNode):
         check_rig(rig)
         given = {"view_size": view_size, "distance": distance, "splats_per_pixel": splats_per_pixel}
         check_widgets(cls, **given, agree_in=agree_in)
-        splats, light = splats_of("splat", splat), to_light(colours_of("splat", splat))
-        say_first("splat", splat)
+        splats, light = splats_of(splat), to_light(colours_of(splat))
+        say_first(splat)
         around = scene(splats, rig, distance)
         looks = look_around(around, (view_size, view_size), splats_per_pixel)
         spec = Spec(around, looks, Space(agree_in))

@@ -179,22 +179,24 @@ def _turns(quaternions: Tensor) -> Tensor:
 def _check(positions: Tensor, scales: Tensor, rotations: Tensor, opacities: Tensor) -> None:
     count = len(positions)
     if not count:
-        raise ValueError("it holds no splats; load another file, or check the node that made it")
+        raise ValueError("splat: it holds no splats; load another file, or check the node that made it")
     given = {"positions": (positions, (3,)), "scales": (scales, (3,)), "rotations": (rotations, (4,))}
     for name, (values, shape) in {**given, "opacities": (opacities, ())}.items():
         if values.shape != (count, *shape):
             wanted = ", ".join(map(str, (count, *shape)))
-            raise ValueError(f"its {name} must be [{wanted}], got {list(values.shape)}; check the node that made it")
+            raise ValueError(
+                f"splat: its {name} must be [{wanted}], got {list(values.shape)}; check the node that made it"
+            )
         if not bool(torch.isfinite(values).all()):
-            raise ValueError(f"its {name} hold NaN or infinite values; load another file, or check what made it")
+            raise ValueError(f"splat: its {name} hold NaN or infinite values; load another file, or check what made it")
     if bool((scales < 0).any()):
         raise ValueError(
-            f"its scales go down to {float(scales.min()):g}, and a radius is not negative; they may be logarithms as "
-            "files store them: load the file with Get Splat"
+            f"splat: its scales go down to {float(scales.min()):g}, and a radius is not negative; files store "
+            "logarithms: load the file with Get Splat"
         )
     least, most = float(opacities.min()), float(opacities.max())
     if least < -TOLERANCE or most > 1 + TOLERANCE:
         raise ValueError(
-            f"its opacities go from {least:g} to {most:g}, and those of splats from 0 to 1; they may be logits as "
-            "files store them: load the file with Get Splat"
+            f"splat: its opacities go from {least:g} to {most:g}, and those of splats from 0 to 1; files "
+            "store logits: load the file with Get Splat"
         )

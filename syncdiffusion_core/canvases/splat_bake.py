@@ -14,8 +14,8 @@ from ..views.relations import coverage
 from ..views.view_set import ViewSet, aggregate
 from .light import from_light, to_light
 
-LEAST_SEEN = 0.05
-"""Pixels, all views together, in which a splat is seen at the least: what is less says nothing of its colour."""
+LEAST_SEEN = 0.5
+"""Pixels, all views together, in which a splat is seen at the least: what is less comes through what lies in front."""
 DAMPING = 0.03
 """Share of what a splat counts: pictures are never wholly of splats, and what is not stays out of their colours."""
 FINEST = 1 << 10

@@ -62,10 +62,10 @@ def scene(splats: Gaussians, rig: Rig, distance: float = 0.0) -> SplatScene:
     """
     some = splats.positions[splats.visible]
     if not len(some):
-        raise ValueError("none of its splats is opaque enough to be seen; check the node that made it")
+        raise ValueError("splat: none of its splats is opaque enough to be seen; check the node that made it")
     around = bounds(some)
     if not distance and not around.radius:
-        raise ValueError("its splats are all in one place, so no distance fits them; set distance yourself")
+        raise ValueError("splat: its splats are all in one place, so no distance fits them; set distance yourself")
     return SplatScene(splats, rig, stands(rig, around.middle, distance or fitting_distance(around.radius, rig.fov)))
 
 
@@ -75,12 +75,13 @@ def splat_views(looks: Sequence[Strongest], splats: int) -> BaggedViews:
     shown = opacity >= LEAST_OPACITY  # [V, h, w]
     if not bool(shown.any()):
         raise ValueError(
-            "no camera sees the splats: they are behind all of them, too faint or too small; set distance to 0, or "
+            "splat: no camera sees it, as it is behind all of them, too faint or too small; set distance to 0, or "
             "choose a rig that looks at them"
         )
     taps, weights = (torch.stack(parts).movedim(-1, 1) for parts in zip(*(look[:2] for look in looks), strict=True))
     taps = torch.where(shown[:, None], taps, -1)
-    return BaggedViews(taps, weights / weights.sum(dim=1, keepdim=True), (splats,), torch.where(shown, opacity, 0))
+    shares = weights / weights.sum(dim=1, keepdim=True).clamp(min=torch.finfo(weights.dtype).tiny)
+    return BaggedViews(taps, shares, (splats,), torch.where(shown, opacity, 0))
 
 
 def coarser(looks: Sequence[Strongest], cell: int) -> list[Strongest]:

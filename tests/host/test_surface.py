@@ -15,6 +15,7 @@ ROOT = Path(__file__).resolve().parents[2]
 GOLDEN = ROOT / "tests" / "golden" / "surface.json"
 IDS = [
     "SyncDiffusionApplyWindows",
+    "SyncDiffusionBakeViewsToSplat",
     "SyncDiffusionCameraRig",
     "SyncDiffusionCoherence",
     "SyncDiffusionCompare",
@@ -34,6 +35,7 @@ IDS = [
     "SyncDiffusionSampler",
     "SyncDiffusionSavings",
     "SyncDiffusionSphereViews",
+    "SyncDiffusionSplatViews",
     "SyncDiffusionSynchroniseViews",
     "SyncDiffusionViewPrompts",
     "SyncDiffusionViewSampler",

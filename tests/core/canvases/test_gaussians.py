@@ -198,9 +198,9 @@ def test_disparity_is_along_the_cameras_axis():
         (0, torch.zeros(0, 3), "it holds no splats"),
         (0, torch.full((2, 3), math.nan), "its positions hold NaN"),
         (1, torch.full((2, 3), math.inf), "its scales hold NaN or infinite"),
-        (1, torch.full((2, 3), -3.0), "its scales go down to -3, .* may be logarithms"),
+        (1, torch.full((2, 3), -3.0), "its scales go down to -3, .* files store logarithms"),
         (2, torch.zeros(2, 3), r"its rotations must be \[2, 4\], got \[2, 3\]"),
-        (3, torch.tensor([-4.0, 2.0]), "its opacities go from -4 to 2, .* may be logits"),
+        (3, torch.tensor([-4.0, 2.0]), "its opacities go from -4 to 2, .* files store logits"),
     ],
 )
 def test_refused(part, value, words):

@@ -68,7 +68,7 @@ class TestCameras:
             scene(gaussians(*flat, torch.zeros(3)), one_camera())
         behind = scene(gaussians(*flat, torch.ones(3)), one_camera(), 5.0)
         object.__setattr__(behind, "places", -behind.places)
-        with pytest.raises(ValueError, match="no camera sees the splats"):
+        with pytest.raises(ValueError, match="splat: no camera sees it"):
             splat_views(list(behind.looks((8, 8), 2)), 3)
 
 
