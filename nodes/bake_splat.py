@@ -8,6 +8,7 @@ from torch import Tensor
 
 from ..syncdiffusion_core.canvases.splat_bake import Bake, baked, from_beside
 from ..syncdiffusion_core.canvases.splat_spec import SplatViews as Spec
+from ..syncdiffusion_core.canvases.splat_tables import Strongest
 from ..syncdiffusion_core.canvases.splats import splat_views
 from .host.inputs import check_connected, check_widgets, picture
 from .host.progress import say, warn
@@ -87,7 +88,7 @@ class BakeViewsToSplat(io.ComfyNode):
                     options=Unseen,
                     default=Unseen.BESIDE,
                     advanced=True,
-                    tooltip="Splats that no view sees. from beside: the mean colour of those nearby that are seen. "
+                    tooltip="Splats that hardly any view sees. from beside: the mean colour of those nearby that are seen. "
                     "kept: their own.",
                 ),
             ],
@@ -104,8 +105,9 @@ class BakeViewsToSplat(io.ComfyNode):
         _check_same(views, splats_of(splat))
         say_first(splat)
         pixels = _pictures(views, images)
-        seen_from, count = _views_of(views, (pixels.shape[-2], pixels.shape[-1])), len(views.scene.splats)
-        colours, seen = baked(splat_views(seen_from, count), pixels, steps if method == Bake.LEAST_SQUARES else 0)
+        looks, count = _looks(views, (pixels.shape[-2], pixels.shape[-1])), len(views.scene.splats)
+        colours = baked(splat_views(looks, count), pixels, steps if method == Bake.LEAST_SQUARES else 0)
+        seen = views.scene.seen(looks)
         say(f"{seen.float().mean():.0%} of {count} splats have their colour from the pictures")
         if unseen == Unseen.BESIDE:
             colours = from_beside(colours, seen, views.scene.splats.positions)
@@ -138,6 +140,6 @@ def _pictures(views: Spec, images: object) -> Tensor:
     return pixels[::several]
 
 
-def _views_of(views: Spec, size: tuple[int, int]) -> tuple:
+def _looks(views: Spec, size: tuple[int, int]) -> tuple[Strongest, ...]:
     """What the cameras see in pictures of that size."""
     return views.looks if size == views.view_px else look_around(views.scene, size, views.count)

@@ -6,7 +6,6 @@ import torch
 from comfy_api.latest import io
 
 from ..syncdiffusion_core.canvases.light import to_light
-from ..syncdiffusion_core.canvases.splat_bake import seen_by
 from ..syncdiffusion_core.canvases.splat_spec import SplatViews as Spec
 from ..syncdiffusion_core.canvases.splat_spec import pictures
 from ..syncdiffusion_core.canvases.splat_tables import Strongest
@@ -124,7 +123,7 @@ def look_around(around: SplatScene, size: tuple[int, int], count: int) -> tuple[
 def _say_seen(spec: Spec) -> None:
     shown = sum(float(look.opacity.sum()) for look in spec.looks)
     kept = sum(float(look.weights.sum()) for look in spec.looks) / max(shown, 1e-9)
-    seen = seen_by(spec.views()).float().mean()
+    seen = spec.scene.seen(spec.looks).float().mean()
     say(
         f"{len(spec.scene.splats)} splats, {seen:.0%} of which are seen by the {len(spec.scene)} views; the strongest "
         f"{spec.count} of each pixel make up {kept:.0%} of it"

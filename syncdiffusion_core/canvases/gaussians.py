@@ -66,6 +66,12 @@ class Footprints(NamedTuple):
     form: Tensor
     boxes: Tensor
 
+    @property
+    def areas(self) -> Tensor:
+        """Pixels that each would cover where nothing hides it, by how much of them: [n]."""
+        a, b, c, opacity = self.form[[2, 3, 4, 10]]
+        return opacity * math.tau / (a * c - b * b / 4).clamp(min=torch.finfo(a.dtype).tiny).sqrt()
+
     def to(self, device: torch.device | None) -> "Footprints":
         """The same there."""
         return Footprints(*(part.to(device) for part in self))

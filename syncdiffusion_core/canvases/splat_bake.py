@@ -10,12 +10,9 @@ import torch
 from torch import Tensor
 
 from ..views.least_squares import closest
-from ..views.relations import coverage
 from ..views.view_set import ViewSet, aggregate
 from .light import from_light, to_light
 
-LEAST_SEEN = 0.5
-"""Pixels, all views together, in which a splat is seen at the least: what is less comes through what lies in front."""
 DAMPING = 0.03
 """Share of what a splat counts: pictures are never wholly of splats, and what is not stays out of their colours."""
 FINEST = 1 << 10
@@ -29,20 +26,14 @@ class Bake(str, Enum):
     LEAST_SQUARES = "least squares"
 
 
-def baked(views: ViewSet, pictures: Tensor, steps: int = 0) -> tuple[Tensor, Tensor]:
-    """sRGB pictures [V, 3, h, w] in [0, 1] -> (colours [S, 3], sRGB in [0, 1]; which are seen [S] bool).
+def baked(views: ViewSet, pictures: Tensor, steps: int = 0) -> Tensor:
+    """sRGB pictures [V, 3, h, w] in [0, 1] -> colours [S, 3], sRGB in [0, 1]; 0 of what no view shows.
 
-    steps: of least squares, 0 for the mean. What is not seen is 0.
+    steps: of least squares, 0 for the mean.
     """
     light = to_light(pictures)
     colours = closest(views, light, steps, DAMPING) if steps else aggregate(views, light)
-    seen = seen_by(views)
-    return torch.where(seen[:, None], from_light(colours[0].T.clamp(0, 1)), 0), seen
-
-
-def seen_by(views: ViewSet) -> Tensor:
-    """Which splats views of them say something of: [S] bool."""
-    return coverage(views) >= LEAST_SEEN
+    return from_light(colours[0].T.clamp(0, 1))
 
 
 def from_beside(colours: Tensor, seen: Tensor, positions: Tensor) -> Tensor:

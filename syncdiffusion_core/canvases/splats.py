@@ -21,6 +21,10 @@ from .splat_tables import Strongest, disparity, pooled, strongest
 Size = tuple[int, int]
 LEAST_OPACITY = 0.5
 """From which a cell shows splats; the host's depth and normals of splats end there too."""
+LEAST_SHARE = 0.05
+"""Of a splat, without what lies in front of it in the view that shows the most: half of those in front show more than
+.2, one in twenty of those on the far side of an object .03 to .08.
+"""
 FAR = 0.1
 """Of what is farthest in a hint: the far end of an object is no background."""
 CUT = 0.001
@@ -53,6 +57,18 @@ class SplatScene:
         """1 / depth of what they show: [V, h, w]."""
         cameras = zip(looks, self.rig.rotations, self.places, strict=True)
         return torch.stack([disparity(self.splats, *camera) for camera in cameras])
+
+    def seen(self, looks: Sequence[Strongest]) -> Tensor:
+        """Which splats are shown, and not only through what lies in front of them: [S] bool."""
+        most = torch.zeros(len(self.splats))
+        for look, rotation, place in zip(looks, self.rig.rotations, self.places, strict=True):
+            size = (look.opacity.shape[0], look.opacity.shape[1])
+            given = footprints(self.splats, rotation, place, self.rig.fov, size)
+            shown = look.splats >= 0
+            weight = torch.bincount(look.splats[shown], look.weights[shown], minlength=len(most))
+            share = weight[given.numbers] / given.areas.clamp(max=size[0] * size[1])
+            most[given.numbers] = torch.maximum(most[given.numbers], share)
+        return most >= LEAST_SHARE
 
 
 def scene(splats: Gaussians, rig: Rig, distance: float = 0.0) -> SplatScene:
