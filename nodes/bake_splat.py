@@ -69,7 +69,7 @@ class BakeViewsToSplat(io.ComfyNode):
                 ),
                 io.Int.Input(
                     "steps",
-                    default=6,
+                    default=4,
                     min=1,
                     max=100,
                     advanced=True,
@@ -88,8 +88,8 @@ class BakeViewsToSplat(io.ComfyNode):
                     options=Unseen,
                     default=Unseen.BESIDE,
                     advanced=True,
-                    tooltip="Splats that hardly any view sees. from beside: the mean colour of those nearby that are seen. "
-                    "kept: their own.",
+                    tooltip="Splats that hardly any view sees. from beside: the mean colour of those nearby that are "
+                    "seen. kept: their own.",
                 ),
             ],
             outputs=[io.Splat.Output(display_name="splat", tooltip="The splats in their new colours.")],
@@ -131,8 +131,8 @@ def _pictures(views: Spec, images: object) -> Tensor:
         raise ValueError(f"images: a batch of {len(pixels)} pictures for {count} views; give one for each")
     if pixels.shape[-2] != pixels.shape[-1]:
         raise ValueError(
-            f"images: the views are square, and these are {pixels.shape[-1]} x {pixels.shape[-2]} px; crop nothing, "
-            "and give the pictures as View Sampler makes them"
+            f"images: the views are square, and these are {pixels.shape[-1]} x {pixels.shape[-2]} px; give "
+            "them as View Sampler makes them"
         )
     several = len(pixels) // count
     if several > 1:

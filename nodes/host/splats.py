@@ -53,4 +53,6 @@ def _first(given: object) -> list[Tensor]:
         raise ValueError(f"splat: its parts do not fit each other: {shapes}; check the node that made it")
     counts = getattr(given, "counts", None)
     end = parts[0].shape[1] if counts is None else int(counts[0])
+    if end > parts[0].shape[1]:
+        raise ValueError(f"splat: it counts {end} splats and holds {parts[0].shape[1]}; check the node that made it")
     return [part[0, :end].float().cpu() for part in parts]

@@ -14,12 +14,16 @@ from torch import Tensor
 
 LEAST_ALPHA = 1 / 255
 """What a gaussian hides of what lies behind it, below which it is not there (Kerbl et al. 2023)."""
+MOST_ALPHA = 0.999
+"""What a gaussian hides at the most: nothing is wholly hidden."""
 THINNEST = 1e-3
 """Of the mean of its squared radii, what each has at least: a gaussian without a thickness has no density."""
 NEAR = 1e-3
 """Of the median distance, within which a gaussian lies in the camera."""
 SPLAT_AXES = (1.0, -1.0, -1.0)
+"""From the frame of files to the world and from a camera's axes to a picture's, and back."""
 TOLERANCE = 1e-3
+"""By which opacities may be beyond 0 and 1."""
 
 
 @dataclass(frozen=True)
@@ -111,10 +115,6 @@ def alphas(form: Tensor, x: Tensor, y: Tensor) -> Tensor:
     along = 1 + dx * (e0 + e2 * dx + e3 * dy) + dy * (e1 + e4 * dy)
     alpha = opacity * torch.exp(-0.5 * near / along)
     return torch.where(alpha >= LEAST_ALPHA, alpha, 0).clamp(max=MOST_ALPHA)
-
-
-MOST_ALPHA = 0.999
-"""What a gaussian hides at the most: nothing is wholly hidden."""
 
 
 def _form(points: Tensor, axes: Tensor, focal: float, size: tuple[int, int]) -> Tensor:

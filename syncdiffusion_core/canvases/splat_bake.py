@@ -1,7 +1,8 @@
 """Pictures of views baked into the colours of splats.
 
-A splat is given the mean of the pixels that it is seen in, by how much; that is softer than the pictures, and a few
-steps of least squares bring the pictures back. Both in light, as renderers of splats add up light.
+A splat is given the mean of the pixels that it is seen in, by how much; that is softer than the pictures. A few steps
+of least squares bring the pictures back: in light, as renderers of splats add up light. The mean is of colours as they
+are stored, which comes closer to the colours themselves.
 """
 
 from enum import Enum
@@ -11,10 +12,12 @@ from torch import Tensor
 
 from ..views.least_squares import closest
 from ..views.view_set import ViewSet, aggregate
-from .light import from_light, to_light
+from .light import from_light, slope, to_light
 
 DAMPING = 0.03
 """Share of what a splat counts: pictures are never wholly of splats, and what is not stays out of their colours."""
+DARK = 0.01
+"""Light below which errors count no more than there."""
 FINEST = 1 << 10
 """Boxes along the side of all splats, in which those that are not seen first look for others."""
 
@@ -29,11 +32,14 @@ class Bake(str, Enum):
 def baked(views: ViewSet, pictures: Tensor, steps: int = 0) -> Tensor:
     """sRGB pictures [V, 3, h, w] in [0, 1] -> colours [S, 3], sRGB in [0, 1]; 0 of what no view shows.
 
-    steps: of least squares, 0 for the mean.
+    steps: of least squares, 0 for the mean. An error of light counts as the eye sees it in sRGB, most where it is dark.
     """
+    mean = aggregate(views, pictures)
+    if not steps:
+        return mean[0].T
     light = to_light(pictures)
-    colours = closest(views, light, steps, DAMPING) if steps else aggregate(views, light)
-    return from_light(colours[0].T.clamp(0, 1))
+    made = closest(views, light, to_light(mean), steps, slope(light.clamp(min=DARK)).square(), DAMPING)
+    return from_light(made[0].T.clamp(0, 1))
 
 
 def from_beside(colours: Tensor, seen: Tensor, positions: Tensor) -> Tensor:

@@ -177,18 +177,18 @@ class TestColours:
         return everywhere, cloud, looks, pictures(looks, to_light(cloud.colours)).movedim(-1, 1)
 
     def test_known_colours_come_back(self, painted):
-        """Of smooth ones. Measured: mean 20.3 and 25.1 dB (colours, pictures), six steps 29.6 and 37.2."""
+        """Of smooth ones. Measured: mean 23.0 and 27.9 dB (colours, pictures), four steps 33.5 and 42.0."""
         everywhere, cloud, looks, given = painted
         views = splat_views(looks, 1500)
         found = {}
-        for steps in (0, 6):
+        for steps in (0, 4):
             colours, seen = baked(views, given, steps), everywhere.seen(looks)
             again = pictures(looks, to_light(colours)).movedim(-1, 1)
             found[steps] = db(colours[seen], cloud.colours[seen]), db(again, given)
-        assert found[0][0] > 19
-        assert found[0][1] > 24
-        assert found[6][0] > 28
-        assert found[6][1] > 36
+        assert found[0][0] > 22
+        assert found[0][1] > 27
+        assert found[4][0] > 32
+        assert found[4][1] > 40
 
     def test_one_colour_stays(self, painted):
         *_, looks, given = painted
@@ -204,12 +204,15 @@ class TestColours:
         weight = torch.where(weight >= 0.5, weight, 0).sqrt()[:, None]
         y = torch.rand(len(looks), 1, 24, 24, generator=torch.Generator().manual_seed(3)).double()
         wanted = torch.linalg.lstsq(weight * matrix, weight * y.flatten()[:, None]).solution[:, 0]
-        torch.testing.assert_close(closest(views, y, steps=80, damping=0.0)[0, 0], wanted, atol=1e-4, rtol=0)
+        torch.testing.assert_close(
+            closest(views, y, torch.zeros(1, 1, 40).double(), 80)[0, 0], wanted, atol=1e-4, rtol=0
+        )
 
     def test_what_is_met_already_is_left(self):
         views = splat_views(list(around(ball(40)).looks((16, 16), 4)), 40)
         given = torch.full((len(views), 3, 16, 16), 0.25)
-        torch.testing.assert_close(closest(views, given, steps=5), aggregate(views, given), atol=1e-5, rtol=0)
+        start = aggregate(views, given)
+        torch.testing.assert_close(closest(views, given, start, 5), start, atol=1e-5, rtol=0)
 
     def test_what_is_not_seen_has_the_colour_of_what_is_beside_it(self):
         positions = torch.tensor([[0.0, 0, 0], [0.01, 0, 0], [5, 5, 5], [5.01, 5, 5], [5, 5.01, 5]]).double()
