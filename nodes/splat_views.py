@@ -18,6 +18,9 @@ from .sockets import CATEGORY, Views
 from .sockets import Rig as RigSocket
 from .sphere_views import check_rig
 
+CPU = torch.device("cpu")
+BYTES = 32
+"""That a run holds for each splat that is kept of a pixel: its number and weight, there and back, and on the way."""
 LEAST_KEPT = 0.9
 """Part of what a pixel shows that the splats kept of it have to make up, all pixels together."""
 
@@ -111,7 +114,16 @@ class SplatViews(io.ComfyNode):
 
 
 def look_around(around: SplatScene, size: tuple[int, int], count: int) -> tuple[Strongest, ...]:
-    """What each camera sees, on the host's device, between two of which the run can be stopped."""
+    """What each camera sees, on the host's device, between two of which the run can be stopped.
+
+    Raises ValueError where memory does not hold it.
+    """
+    needed, free = len(around) * size[0] * size[1] * count * BYTES, comfy.model_management.get_free_memory(CPU)
+    if needed > free:
+        raise ValueError(
+            f"view_size: {len(around)} views of {size[0]} px with {count} splats_per_pixel need {needed / 2**30:.1f} "
+            f"GiB of memory and {free / 2**30:.1f} GiB are free; make views smaller or fewer, or splats_per_pixel"
+        )
     looks, bar = [], comfy.utils.ProgressBar(len(around))
     for look in around.looks(size, count, comfy.model_management.get_torch_device()):
         comfy.model_management.throw_exception_if_processing_interrupted()

@@ -3,6 +3,7 @@
 import math
 from types import SimpleNamespace
 
+import comfy.model_management
 import pytest
 import torch
 from heard import said
@@ -199,6 +200,11 @@ class TestSplatViews:
             views(ball(50), rig="ring")
         with pytest.raises(ValueError, match="distance: it must be between"):
             views(ball(50), distance=math.nan)
+
+    def test_more_than_memory_holds_is_refused(self, views, monkeypatch):
+        monkeypatch.setattr(comfy.model_management, "get_free_memory", lambda *device: 2**30)
+        with pytest.raises(ValueError, match="view_size: 8 views of 512 px with 64 .* need 4.0 GiB .* and 1.0 GiB are"):
+            views(ball(50), view_size=512, splats_per_pixel=64)
 
     def test_huge_and_far_splats_are_borne(self, views):
         splat = ball(200)
