@@ -4,6 +4,7 @@ from comfy_api.latest import io
 
 from .apply_windows import ApplyWindows
 from .bake import BakeViewsToTexture
+from .bake_splat import BakeViewsToSplat
 from .camera_rig import CameraRig
 from .coherence import PanoramaCoherence
 from .compare import ComparePanoramas
@@ -24,6 +25,7 @@ from .sampler import SyncDiffusionSampler
 from .savings import GuidanceSavings
 from .spectrum import LatentSpectrum
 from .sphere_views import SphereViews
+from .splat_views import SplatViews
 from .synchronise_views import SynchroniseViews
 from .texture_to_views import TextureToViews
 from .tiler import WindowTiler
@@ -40,6 +42,7 @@ NODES: list[type[io.ComfyNode]] = [
     CameraRig,
     SphereViews,
     MeshViews,
+    SplatViews,
     ViewPrompts,
     ViewTransition,
     PerceptualSyncGuidance,
@@ -53,6 +56,7 @@ NODES: list[type[io.ComfyNode]] = [
     PanoramaDecode,
     EquirectToViews,
     ViewsToEquirect,
+    BakeViewsToSplat,
     PanoramaDepthHints,
     BakeViewsToTexture,
     TextureToViews,

@@ -68,6 +68,8 @@ class ResampledViews(_Named):
     of -1 shows the negated canvas. Raises ValueError for tables that do not fit.
     """
 
+    _kind: type[SparseView] = SparseView
+
     def __init__(
         self,
         taps: Tensor,
@@ -83,7 +85,7 @@ class ResampledViews(_Named):
         _check(taps, weights, weight, sign, math.prod(self.canvas))
         taps, shares = taps.int(), torch.where(taps >= 0, weights, 0)
         self._tables = [
-            SparseView(*tables)
+            self._kind(*tables)
             for tables in zip(taps.flatten(2), shares.flatten(2), weight.flatten(1), sign, strict=True)
         ]
         self._ways_back: Sequence[WayBack] = self._tables

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
-from canvases import shapes
+from canvases import clouds, shapes
 from canvases.cube import cube_views
 from torch import Tensor
 
@@ -21,6 +21,7 @@ from syncdiffusion_core.canvases.orbit import orbit
 from syncdiffusion_core.canvases.rigs import RigKind, make_rig
 from syncdiffusion_core.canvases.sphere import sphere_views
 from syncdiffusion_core.canvases.sphere_spec import TurningSphere
+from syncdiffusion_core.canvases.splats import coarser, splat_views
 from syncdiffusion_core.canvases.window_layout import WindowLayout
 from syncdiffusion_core.canvases.windows import full_canvas
 from syncdiffusion_core.views.schedule import CellGrid, Still, ViewSchedule
@@ -79,6 +80,12 @@ def turning_cube() -> ViewSchedule:
     return TurningSphere(make_rig(RigKind.CUBE, 1, math.radians(95)), (24, 48), (12, 12))
 
 
+def splats(count: int, cell: int = 1) -> ViewSchedule:
+    """Seven views of 24 pixels a side of so many splats, the strongest four of each pixel; cell: pixels of one."""
+    looks = list(clouds.around(clouds.ball(count), count=5).looks((24, 24), 4))
+    return Still(splat_views(looks if cell == 1 else coarser(looks, cell), count))
+
+
 GRADIENT = torch.linspace(0, 1, 40 * 30).view(1, 40, 30).sin()
 RING = [(azimuth, 0.0) for azimuth in range(0, 360, 90)]
 
@@ -103,6 +110,9 @@ CANVASES = {
     "sphere": Canvas(lambda: sphere(RigKind.THREE_RINGS, 8), adjoint=False),
     "icosahedron of a sphere": Canvas(lambda: sphere(RigKind.ICOSAHEDRON, 1), adjoint=False),
     "a turning cube of a sphere": Canvas(turning_cube, adjoint=False, moves=True, turns=True),
+    "splats": Canvas(lambda: splats(100), adjoint=False),
+    "splats of latent cells": Canvas(lambda: splats(100, 2), adjoint=False),
+    "more splats than pixels show": Canvas(lambda: splats(4000), adjoint=False, covers=False),
     "a ring of a sphere": Canvas(lambda: sphere(RigKind.RING, 6), adjoint=False, covers=False),
     "a texture of a torus": Canvas(lambda: texture(shapes.torus_parts(24, 12), RigKind.THREE_RINGS), adjoint=False),
     "a texture of a cube": Canvas(lambda: texture(shapes.cube_parts(), RigKind.TEXTURE), adjoint=False, covers=False),

@@ -15,6 +15,7 @@ ROOT = Path(__file__).resolve().parents[2]
 GOLDEN = ROOT / "tests" / "golden" / "surface.json"
 IDS = [
     "SyncDiffusionApplyWindows",
+    "SyncDiffusionBakeViewsToSplat",
     "SyncDiffusionBakeViewsToTexture",
     "SyncDiffusionCameraRig",
     "SyncDiffusionCoherence",
@@ -37,7 +38,9 @@ IDS = [
     "SyncDiffusionSampler",
     "SyncDiffusionSavings",
     "SyncDiffusionSphereViews",
+    "SyncDiffusionSplatViews",
     "SyncDiffusionSynchroniseViews",
+    "SyncDiffusionTextureToViews",
     "SyncDiffusionViewPrompts",
     "SyncDiffusionViewSampler",
     "SyncDiffusionViewTransition",
