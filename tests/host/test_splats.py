@@ -231,8 +231,13 @@ class TestSampling:
         solid = made.mask > 0.9
         assert db(again[solid], canvas[solid]) > 25
 
-    @pytest.mark.parametrize("strategy", ["view_noise", "synctweedies", "multidiffusion", "canonical_clean"])
-    def test_every_strategy(self, models, views, view_sampler, strategy):
+    @pytest.mark.parametrize("strategy", ["multidiffusion", "canonical_noise", "canonical_clean"])
+    def test_a_canvas_has_no_background(self, models, views, view_sampler, strategy):
+        with pytest.raises(ValueError, match="synchronisation: .* the background of these views lies on none"):
+            view_sampler(models["eps"], views(ball(400), agree_in="latents").views, synchronisation=strategy)
+
+    @pytest.mark.parametrize("strategy", ["view_noise", "synctweedies"])
+    def test_strategies_of_views(self, models, views, view_sampler, strategy):
         made = views(ball(400), agree_in="latents")
         samples, _, _ = view_sampler(models["v"], made.views, synchronisation=strategy, steps=2)
         assert samples.isfinite().all()
