@@ -1,0 +1,163 @@
+"""What the demo's solids are made of: colours that are functions of a point of the surface, and of its normal.
+
+They know nothing of a view, so that all views of a solid agree to the bit. The light is the world's and belongs to them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from syncdiffusion_core.canvases.mesh import Mesh
+from syncdiffusion_core.canvases.zbuffer import rasterise
+
+from .lattice import cells_of, hashed, noise, rough
+
+COLOURS = {
+    "red": (0.80, 0.13, 0.11),
+    "yellow": (0.93, 0.76, 0.10),
+    "green": (0.16, 0.60, 0.20),
+    "blue": (0.14, 0.32, 0.85),
+    "purple": (0.56, 0.20, 0.72),
+    "white": (0.93, 0.93, 0.91),
+}
+BACKGROUND = 0.5
+"""Beside a solid: the grey that Mesh Views shows there."""
+SUN = (0.45, 0.75, 0.50)
+AMBIENT, SKY, DIRECT = 0.42, 0.18, 0.50
+"""Light from everywhere, more of it from above, and from the sun."""
+NEAR_FLAT = 0.5
+
+Shade = Callable[[Tensor, Tensor, Tensor, int], Tensor]
+
+
+def _smooth(low: float, high: float, x: Tensor) -> Tensor:
+    share = ((x - low) / (high - low)).clamp(0, 1)
+    return share * share * (3 - 2 * share)
+
+
+def _mixed(one: Tensor, other: Tensor, share: Tensor) -> Tensor:
+    return one + (other - one) * share[..., None]
+
+
+def _unfolded(points: Tensor, normals: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """(across [...], up [...], which of three [...]): places on the side of a box that a surface looks to most."""
+    x, y, z = points.unbind(-1)
+    side = normals.abs().argmax(dim=-1)
+    return torch.where(side == 0, z, x), torch.where(side == 1, z, y), side
+
+
+def _wood(points: Tensor, normals: Tensor, tint: Tensor, seed: int) -> Tensor:
+    """Rings around an axis beside the solid, which it meets as long curves, and fine grain along it."""
+    x, y, z = points.unbind(-1)
+    bend = 0.35 * (noise(points * 1.3, seed) - 0.5)
+    radius = torch.hypot(x - 0.45 + 0.12 * y + bend, z + 0.85 + bend)
+    phase = radius * 5.5
+    ring = phase - phase.floor()
+    dark = _smooth(0.35, 0.95, ring) * (1 - _smooth(0.95, 1.0, ring))
+    grain = noise(points * torch.tensor([38.0, 2.2, 38.0]), seed + 1)
+    wood = _mixed(tint, tint * torch.tensor([0.92, 0.62, 0.32]), torch.tensor(0.35))
+    return _mixed(wood, wood * torch.tensor([0.50, 0.36, 0.26]), 0.9 * dark) * (0.84 + 0.28 * grain)[..., None]
+
+
+def _stone(points: Tensor, normals: Tensor, tint: Tensor, seed: int) -> Tensor:
+    """Grey mottles and dark cracks between boulders of different shades."""
+    warped = points * 2.1 + 0.5 * torch.stack([noise(points * 4 + k, seed + 5 + k) for k in range(3)], dim=-1)
+    near, second, number = cells_of(warped, seed)
+    crack = 1 - _smooth(0.02, 0.13, second - near)
+    mottle = rough(points * 5, seed + 9, 4)
+    grey = torch.tensor([0.62, 0.61, 0.60])
+    body = _mixed(tint, grey * tint.mean().clamp(min=0.5), 0.55 * _smooth(0.35, 0.7, mottle))
+    body = body * (0.66 + 0.42 * number + 0.45 * (mottle - 0.5))[..., None]
+    return _mixed(body, torch.tensor([0.09, 0.09, 0.10]), crack)
+
+
+def _brick(points: Tensor, normals: Tensor, tint: Tensor, seed: int) -> Tensor:
+    """Courses with mortar, every other one half a brick along."""
+    across, up, side = _unfolded(points, normals)
+    course = (up / 0.23 + 0.31).floor()
+    along = across / 0.46 + 0.5 * (course % 2) + 0.13
+    brick = torch.stack([along.floor(), course, side.float()], dim=-1)
+    inside = torch.stack([(along - along.floor()) * 0.46, (up / 0.23 + 0.31 - course) * 0.23], dim=-1)
+    gap = torch.minimum(inside, torch.tensor([0.46, 0.23]) - inside).amin(dim=-1)
+    body = tint * (0.70 + 0.36 * hashed(brick, seed) + 0.22 * (rough(points * 9, seed + 1) - 0.5))[..., None]
+    mortar = torch.tensor([0.80, 0.79, 0.76]) if tint.min() < 0.6 else torch.tensor([0.42, 0.41, 0.40])
+    return _mixed(mortar, body, _smooth(0.014, 0.026, gap))
+
+
+def _metal(points: Tensor, normals: Tensor, tint: Tensor, seed: int) -> Tensor:
+    """Brushed around its height, with what polished things show of the sky, the horizon and the ground."""
+    streak = noise(points * torch.tensor([1.6, 34.0, 1.6]), seed)
+    height = (normals[..., 1] + 0.35 * (streak - 0.5)).clamp(-1, 1)
+    bright = 0.42 + 0.62 * _smooth(0.02, 0.30, height) - 0.42 * _smooth(0.35, 0.95, height)
+    bright = bright - 0.22 * (1 - _smooth(-0.75, -0.05, height)) + 0.20 * (1 - _smooth(-0.95, -0.75, height))
+    gleam = (normals @ _unit(SUN)).clamp(min=0) ** 18
+    steel = _mixed(tint, torch.tensor([0.72, 0.74, 0.78]) * tint.max(), torch.tensor(0.22))
+    body = steel * (1.1 * bright * (0.72 + 0.56 * streak))[..., None]
+    return _mixed(body, torch.ones(3), 0.85 * gleam)
+
+
+def _cloth(points: Tensor, normals: Tensor, tint: Tensor, seed: int) -> Tensor:
+    """Checks of two threads, woven over and under each other."""
+    across, up, _ = _unfolded(points, normals)
+    threads = torch.stack([across, up], dim=-1) / 0.30 + 0.17
+    band = _smooth(0.44, 0.52, (threads % 1 - 0.5).abs() * 2)
+    first, second = band.unbind(-1)
+    weave = torch.sin(across * 62.0) * torch.sin(up * 62.0)
+    light = _mixed(tint, torch.ones(3), torch.tensor(0.82)) if tint.min() < 0.6 else torch.tensor([0.98, 0.98, 0.97])
+    deep = tint * 0.80 if tint.min() < 0.6 else torch.tensor([0.62, 0.62, 0.63])
+    body = _mixed(light, deep, 0.5 * (first + second))
+    return body * (0.93 + 0.13 * weave)[..., None]
+
+
+def _moss(points: Tensor, normals: Tensor, tint: Tensor, seed: int) -> Tensor:
+    """Clumps of tufts with dark between them."""
+    clump = rough(points * 2.4, seed, 3)
+    near, _, number = cells_of(points * 11 + 1.5 * clump[..., None], seed + 4)
+    tuft = 1 - _smooth(0.15, 0.75, near)
+    body = _mixed(tint * 0.30 * torch.tensor([0.85, 1.0, 0.75]), tint * 1.12, tuft * (0.35 + 0.65 * number))
+    return body * (0.55 + 0.85 * _smooth(0.25, 0.75, clump))[..., None]
+
+
+MATERIALS: dict[str, Shade] = {
+    "wood": _wood,
+    "stone": _stone,
+    "brick": _brick,
+    "metal": _metal,
+    "cloth": _cloth,
+    "moss": _moss,
+}
+
+
+def lit(material: str, colour: str, points: Tensor, normals: Tensor, seed: int) -> Tensor:
+    """What is seen of a surface [..., 3] whose unit normals are given: display colours [..., 3] in [0, 1].
+
+    seed: another piece of the same material.
+    """
+    points, normals = points.float(), normals.float()
+    albedo = MATERIALS[material](points, normals, torch.tensor(COLOURS[colour]), seed)
+    light = AMBIENT + SKY * (normals[..., 1] + 1) / 2 + DIRECT * (normals @ _unit(SUN)).clamp(min=0)
+    return (albedo * light[..., None]).clamp(0, 1)
+
+
+def texture(mesh: Mesh, side: int, material: str, colour: str, seed: int) -> Tensor:
+    """The true texture of a mesh, light included: [side, side, 3] in [0, 1]; grey between its charts."""
+    hits = rasterise(mesh.flat((side, side)), (side, side), NEAR_FLAT)
+    picture = torch.full((side, side, 3), BACKGROUND)
+    face, shares = hits.face[hits.seen], hits.shares[hits.seen]
+    picture[hits.seen] = lit(material, colour, mesh.on_surface(face, shares), normals_at(mesh, face, shares), seed)
+    return picture
+
+
+def normals_at(mesh: Mesh, face: Tensor, shares: Tensor) -> Tensor:
+    """Unit normals [..., 3] of a solid, by shares [..., 3] of the corners of faces [...]."""
+    assert mesh.normals is not None
+    normals = (mesh.normals[mesh.faces[face.long()]] * shares[..., None]).sum(dim=-2)
+    return normals / normals.norm(dim=-1, keepdim=True)
+
+
+def _unit(direction: tuple[float, float, float]) -> Tensor:
+    vector = torch.tensor(direction)
+    return vector / vector.norm()
