@@ -3,6 +3,7 @@
 from comfy_api.latest import io
 
 from .apply_windows import ApplyWindows
+from .bake import BakeViewsToTexture
 from .camera_rig import CameraRig
 from .coherence import PanoramaCoherence
 from .compare import ComparePanoramas
@@ -13,6 +14,7 @@ from .equirect import EquirectToViews, ViewsToEquirect
 from .guidance import PerceptualSyncGuidance
 from .image_views import ImageViews
 from .merge_attention import MergeWindowAttention
+from .mesh_views import MeshViews
 from .panorama_sampler import PanoramaSampler
 from .perceptual_loader import LoadPerceptualModel
 from .preview_panorama import PreviewPanorama
@@ -35,6 +37,7 @@ NODES: list[type[io.ComfyNode]] = [
     ImageViews,
     CameraRig,
     SphereViews,
+    MeshViews,
     ViewPrompts,
     ViewTransition,
     PerceptualSyncGuidance,
@@ -49,6 +52,7 @@ NODES: list[type[io.ComfyNode]] = [
     EquirectToViews,
     ViewsToEquirect,
     PanoramaDepthHints,
+    BakeViewsToTexture,
     PreviewPanorama,
     LoadPerceptualModel,
     LatentSpectrum,

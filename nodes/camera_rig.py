@@ -1,4 +1,4 @@
-"""Camera Rig: cameras in one point that look around."""
+"""Camera Rig: cameras in one point that look around, or around an object."""
 
 import math
 
@@ -20,7 +20,10 @@ PICTURE = (512, 1024)
 BORDER = 0.97
 """From there on a view's border is drawn."""
 CAMERAS = tuple(f"camera_{number}" for number in range(1, 7))
-APART = "the cameras stand in different places, and a rig looks around from one: only where they look counts"
+APART = (
+    "the cameras stand in different places, and a rig looks around from one: only where they look counts, but for Mesh "
+    "Views, whose cameras stand there"
+)
 LEAST_SHARED = 0.05
 """Share of the sphere that two views have to see: below it hardly anything brings views together."""
 
@@ -35,8 +38,9 @@ class CameraRig(io.ComfyNode):
             display_name="Camera Rig",
             category=CATEGORY,
             description=(
-                "Places cameras that look around from one point, for panoramas of 360 degrees. Views have to overlap "
-                "to become one scene, and to see everything: the line under the node says how much they do."
+                "Places cameras that look around from one point, for panoramas of 360 degrees, or inward at an object "
+                "(Mesh Views). Views have to overlap to become one scene, and to see everything: the line under the "
+                "node says how much they do around a point."
             ),
             search_aliases=["360", "cameras", "sphere", "equirectangular", "cubemap", "multi-view", "panorama"],
             inputs=[
@@ -46,7 +50,8 @@ class CameraRig(io.ComfyNode):
                     default=RigKind.THREE_RINGS,
                     tooltip="Where the cameras look. ring: around the horizon, nothing above and below. three rings "
                     "and poles: half as many 45 degrees above and below it. icosahedron: twelve views, all alike. "
-                    "cube: six; at 90 degrees they only touch. fibonacci: spread evenly.",
+                    "cube: six; at 90 degrees they only touch. fibonacci: spread evenly. texture: around an object, "
+                    "and two that look down at its front and back.",
                 ),
                 io.Int.Input(
                     "count",
@@ -82,7 +87,9 @@ class CameraRig(io.ComfyNode):
                 ),
             ],
             outputs=[
-                RigSocket.Output(display_name="rig", tooltip="For Sphere Views, Equirect to Views, Views to Equirect."),
+                RigSocket.Output(
+                    display_name="rig", tooltip="For Sphere Views, Mesh Views, Equirect to Views, Views to Equirect."
+                ),
                 io.Image.Output(
                     display_name="coverage",
                     tooltip="How many square views see each place of the sphere, bright where most do, black where "
@@ -116,7 +123,8 @@ def _camera_inputs() -> list[io.Input]:
             first,
             optional=True,
             tooltip="A camera from Create Camera Info or Load 3D. With one, the rig is of these cameras, by their "
-            "direction, roll and vertical field of view, and the widgets are of no effect.",
+            "direction, roll and vertical field of view, and the widgets are of no effect. Around an object they stand "
+            "where they say.",
         ),
         *[
             io.Load3DCamera.Input(name, optional=True, tooltip="A further one, with the same field of view.")
@@ -130,7 +138,10 @@ def _say_shares(rig: Rig, *remarks: str) -> None:
     views = f"{len(rig)} views, at every step: {once:.0%} of the sphere is seen, {twice:.0%} by two or more"
     say("\n".join([views, *remarks]))
     if len(rig) > 1 and twice < LEAST_SHARED:
-        warn("the views hardly overlap, so nothing makes one scene of them; choose more views or a wider fov")
+        warn(
+            "the views hardly overlap, so nothing makes one scene of them; choose more views or a wider fov, unless "
+            "they look inward at an object"
+        )
 
 
 def _drawn(rig: Rig) -> object:

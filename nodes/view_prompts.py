@@ -64,7 +64,8 @@ class ViewPrompts(io.ComfyNode):
                     optional=True,
                     tooltip="From Camera Rig: then lines may begin with where the views look, 'up:', 'down:', "
                     "'horizon:', 'front, left:', 'right:' or 'back:', or from where to where in degrees, 'elevation 60 "
-                    "to 90:', 'azimuth -45 to 45, elevation -30 to 30:'.",
+                    "to 90:', 'azimuth -45 to 45, elevation -30 to 30:'. Of an object: which side they show, 'front:', "
+                    "'side:', 'back:', 'top:' or 'bottom:'.",
                 ),
             ],
             outputs=[
@@ -126,7 +127,8 @@ def _towards(rig: Rig, words: str) -> tuple[int, ...]:
     """'up, left' -> the cameras that look there."""
     directions = [Direction(word.strip().lower()) for word in words.split(",")]
     views = tuple(sorted({view for direction in directions for view in rig.towards(direction)}))
-    return _some(views, f"looks {' or '.join(directions)}", words)
+    does = "shows the" if {*directions} & {Direction.TOP, Direction.BOTTOM, Direction.SIDE} else "looks"
+    return _some(views, f"{does} {' or '.join(directions)}", words)
 
 
 def _between(rig: Rig, ranges: re.Match) -> tuple[int, ...]:

@@ -26,13 +26,14 @@ FURTHEST = 4.0
 class Atlas:
     """size: (height, width). cells [n] int64: texels of the mesh, counted flat, in order.
 
-    Of each of them face [n] int32 and points [n, 3] float64.
+    Of each of them face [n] int32 and points [n, 3] float64. margin: how many of them only lie around charts.
     """
 
     size: Size
     cells: Tensor
     face: Tensor
     points: Tensor
+    margin: int
 
     @cached_property
     def number(self) -> Tensor:
@@ -52,8 +53,14 @@ def atlas_of(mesh: Mesh, size: Size) -> Atlas:
         raise ValueError(
             "mesh: its UVs cover no texel of the texture; they lie in one point or line, so connect UnwrapMesh in front"
         )
-    face = face.flatten()[cells]
-    return Atlas(size, cells, face, mesh.on_surface(face, _shares(flat[face.long()], cells, size[1])))
+    face, margin = face.flatten()[cells], len(cells) - int(hits.seen.sum())
+    return Atlas(size, cells, face, mesh.on_surface(face, _shares(flat[face.long()], cells, size[1])), margin)
+
+
+def shared(mesh: Mesh, atlas: Atlas) -> float:
+    """Share of the mesh's surface in the texture that lies on other parts of it, 0 to 1."""
+    given = float(mesh.uv_area) * atlas.size[0] * atlas.size[1]
+    return max(1 - (len(atlas.cells) - atlas.margin) / given, 0.0)
 
 
 def _with_margin(face: Tensor) -> Tensor:

@@ -52,6 +52,12 @@ class Mesh:
         u, v, both = (along_u**2).sum(dim=1), (along_v**2).sum(dim=1), (along_u * along_v).sum(dim=1)
         return ((u + v) / 2 + (((u - v) / 2) ** 2 + both**2).sqrt()).sqrt().nan_to_num(torch.inf)
 
+    @property
+    def uv_area(self) -> Tensor:
+        """Of all faces in the texture, which is 1, together."""
+        s, t = self._uv[:, 1] - self._uv[:, 0], self._uv[:, 2] - self._uv[:, 0]
+        return (s[:, 0] * t[:, 1] - s[:, 1] * t[:, 0]).abs().sum() / 2
+
     @cached_property
     def ball(self) -> Ball:
         """Around the middle of the box of all faces."""

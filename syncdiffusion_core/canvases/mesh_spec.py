@@ -1,12 +1,15 @@
 """The texture of an object as people ask for it: the object, the cameras around it, and the sizes."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from torch import Tensor
 
+from ..views.gathered import Inverse
 from ..views.schedule import CellGrid, Resolved, Space, Still
+from .atlas import atlas_of
 from .mesh import Mesh
-from .mesh_views import MeshTables, mesh_views
+from .mesh_views import MeshTables, drawn, mesh_views, told
 from .orbit import Orbit
 
 Size = tuple[int, int]
@@ -49,6 +52,12 @@ class MeshViews:
         views, bake = self.tables(self.size_px, self.view_px)
         latent = views if grid.cell_px == 1 else self.tables(cells, view).views
         return Resolved(Still(latent), Still(views), bake)
+
+    def ways_back(self, view: Size) -> Iterator[Inverse]:
+        """What pictures (height, width) of the cameras say in the last canvas, one after the other."""
+        atlas = atlas_of(self.mesh, self.size_px)
+        for number, hits in drawn(self.mesh, self.cameras, view, self.cull):
+            yield told(self.mesh, atlas, self.cameras, number, hits).inverse(self.powers[1])
 
     def tables(self, size: Size, view: Size) -> MeshTables:
         """The views (height, width) of a texture (height, width)."""

@@ -5,7 +5,7 @@ looks at each camera where its point of the surface is: it counts the pixels aro
 hidden where none does.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import torch
@@ -33,8 +33,6 @@ LEAST_WEIGHT = 1e-3
 """Of a view's outermost cells, which may be the only ones that see a place."""
 BESIDE = 4.0
 """Texels, as the surface has them, within which a texel is beside a pixel in space and not only in the texture."""
-Shown = Callable[[int], None]
-"""Called with the number of a camera before it is drawn: progress, interruption."""
 
 
 class MeshTables(NamedTuple):
@@ -44,7 +42,7 @@ class MeshTables(NamedTuple):
     bake: GatheredViews
 
 
-class _Told(NamedTuple):
+class Told(NamedTuple):
     """What a camera says of n texels: see ``Inverse``. cosine [n]: of the angle that it sees each of them at."""
 
     cells: Tensor
@@ -54,6 +52,7 @@ class _Told(NamedTuple):
     cosine: Tensor
 
     def inverse(self, power: float) -> Inverse:
+        """By this power of the cosine."""
         weight = self.weight * self.cosine**power
         return Inverse(self.cells, self.taps, self.shares, weight)
 
@@ -69,28 +68,17 @@ def mesh_views(
     """
     atlas = atlas_of(mesh, size)
     seen = torch.zeros(size[0] * size[1], dtype=torch.bool)
-    looks, told = [], []
+    looks, ways = [], []
     for number, hits in drawn(mesh, cameras, view, cull):
         looks.append(_looked_at(mesh, atlas, hits))
-        told.append(_told(mesh, atlas, cameras, number, hits))
-        seen[told[-1].cells.long()] = True
-    _check_seen(seen)
+        ways.append(told(mesh, atlas, cameras, number, hits))
+        seen[ways[-1].cells.long()] = True
+    check_seen(seen)
     taps, shares = (torch.stack(tables) for tables in zip(*(_only(seen, *look) for look in looks), strict=True))
     looks.clear()
-    views, bake = ([each.inverse(power) for each in told] for power in powers)
+    views, bake = ([each.inverse(power) for each in ways] for power in powers)
     made = GatheredViews(taps, shares, size, views)
     return MeshTables(made, made.gathering(bake))
-
-
-def seen_texels(mesh: Mesh, cameras: Orbit, size: Size, hits: Iterator[tuple[int, Hits]]) -> tuple[Tensor, Tensor]:
-    """(which texels of a texture any camera sees, which are the mesh's): [H, W] bool each. hits: see ``drawn``."""
-    atlas = atlas_of(mesh, size)
-    seen, own = (torch.zeros(size[0] * size[1], dtype=torch.bool) for _ in range(2))
-    own[atlas.cells] = True
-    for number, hit in hits:
-        seen[_told(mesh, atlas, cameras, number, hit).cells.long()] = True
-    _check_seen(seen)
-    return seen.view(size), own.view(size)
 
 
 def drawn(mesh: Mesh, cameras: Orbit, view: Size, cull: bool = False) -> Iterator[tuple[int, Hits]]:
@@ -127,7 +115,7 @@ def _only(seen: Tensor, taps: Tensor, shares: Tensor) -> tuple[Tensor, Tensor]:
     return torch.where(there, taps, -1), torch.where(there, shares / total.clamp(min=LEAST_WEIGHT), 0)
 
 
-def _told(mesh: Mesh, atlas: Atlas, cameras: Orbit, number: int, hits: Hits) -> _Told:
+def told(mesh: Mesh, atlas: Atlas, cameras: Orbit, number: int, hits: Hits) -> Told:
     """What a camera says of the texels that it sees."""
     normals, (height, width) = mesh.face_normals.float(), hits.face.shape
     way = cameras.eyes[number] - atlas.points
@@ -156,10 +144,10 @@ def _told(mesh: Mesh, atlas: Atlas, cameras: Orbit, number: int, hits: Hits) -> 
     place = torch.stack([2 * x[some] / width - 1, 2 * y[some] / height - 1]).abs()
     fall = ((1 - place) / BORDER).clamp(LEAST_WEIGHT, 1).prod(dim=0)
     weight = (fall * total).float()
-    return _Told(atlas.cells[some].int(), taps.int(), (shares / total).float(), weight, cosine[some])
+    return Told(atlas.cells[some].int(), taps.int(), (shares / total).float(), weight, cosine[some])
 
 
-def _check_seen(seen: Tensor) -> None:
+def check_seen(seen: Tensor) -> None:
     """Raise ValueError where no camera sees a texel."""
     if not bool(seen.any()):
         raise ValueError(

@@ -1,6 +1,7 @@
 """Fixtures of the host tests: small models, windows, guidance."""
 
 import importlib
+import importlib.util
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -248,6 +249,28 @@ def approx(host, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setitem(folder_paths.folder_names_and_paths, "vae_approx", known)
     monkeypatch.setattr(folder_paths, "filename_list_cache", {})
     return folder
+
+
+@pytest.fixture(scope="session")
+def shapes() -> object:
+    """The meshes with exact UVs of the core's tests."""
+    path = Path(__file__).resolve().parents[1] / "core" / "canvases" / "shapes.py"
+    spec = importlib.util.spec_from_file_location("syncdiffusion_tests_shapes", path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture
+def mesh(host, shapes) -> Callable[..., object]:
+    """mesh("torus", …) -> MESH of the host's, of shapes.torus_parts(…); keywords replace what it holds."""
+    from comfy_api.latest import Types
+
+    def make(name: str, *sizes: float, **other: object) -> object:
+        parts = (part[None] for part in getattr(shapes, f"{name}_parts")(*sizes))
+        return Types.MESH(**{**dict(zip(("vertices", "faces", "uvs"), parts, strict=True)), **other})
+
+    return make
 
 
 class GivenNoise:

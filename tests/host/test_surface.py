@@ -15,6 +15,7 @@ ROOT = Path(__file__).resolve().parents[2]
 GOLDEN = ROOT / "tests" / "golden" / "surface.json"
 IDS = [
     "SyncDiffusionApplyWindows",
+    "SyncDiffusionBakeViewsToTexture",
     "SyncDiffusionCameraRig",
     "SyncDiffusionCoherence",
     "SyncDiffusionCompare",
@@ -26,6 +27,7 @@ IDS = [
     "SyncDiffusionLoadDemoModelAround",
     "SyncDiffusionLoadPerceptualModel",
     "SyncDiffusionMergeAttention",
+    "SyncDiffusionMeshViews",
     "SyncDiffusionPanoramaDecode",
     "SyncDiffusionPanoramaDepthHints",
     "SyncDiffusionPanoramaSampler",

@@ -7,11 +7,11 @@ import torch
 from canvases import shapes
 from torch import Tensor
 
-from syncdiffusion_core.canvases.atlas import MARGIN, atlas_of
+from syncdiffusion_core.canvases.atlas import MARGIN, atlas_of, shared
 from syncdiffusion_core.canvases.mesh import fitted, is_tiled, make_mesh
+from syncdiffusion_core.canvases.mesh_hints import FAR, look_at
 from syncdiffusion_core.canvases.mesh_spec import MeshViews
-from syncdiffusion_core.canvases.mesh_views import drawn as drawn_views
-from syncdiffusion_core.canvases.mesh_views import mesh_views, seen_texels
+from syncdiffusion_core.canvases.mesh_views import drawn, mesh_views
 from syncdiffusion_core.canvases.orbit import orbit
 from syncdiffusion_core.canvases.rigs import Direction, Rig, RigKind, looking, make_rig
 from syncdiffusion_core.views import relations
@@ -194,14 +194,54 @@ class TestAtlas:
         x = ((torch.arange(8 + 2 * MARGIN) - MARGIN + 0.5) / 4 - 1).double()
         torch.testing.assert_close(atlas.points.view(12, 12, 3)[..., 0], x.expand(12, 12))
 
-    def test_unseen(self):
-        mesh = shapes.of(shapes.cube_parts())
-        cameras = orbit(camera(), mesh.ball)
-        seen, own = seen_texels(mesh, cameras, (48, 48), drawn_views(mesh, cameras, (48, 48)))
+    def test_parts_that_lie_on_each_other_are_told(self):
+        points, faces, uvs = shapes.quad_parts()
+        twice = torch.cat([points, points + 1]), torch.cat([faces, faces + 4]), torch.cat([uvs, uvs])
+        for parts, share in (((points, faces, uvs), 0.0), (twice, 0.5)):
+            mesh = shapes.of(parts)
+            assert shared(mesh, atlas_of(mesh, (32, 32))) == pytest.approx(share)
+
+
+class TestHints:
+    """What a network is shown of an object."""
+
+    def look(self, parts: shapes.Parts, rig: Rig, size: int = 48, distance: float = 0.0, normals: Tensor | None = None):
+        mesh = shapes.of(parts, normals)
+        cameras = orbit(rig, mesh.ball, distance)
+        return look_at(mesh, atlas_of(mesh, (size, size)), cameras, drawn(mesh, cameras, (size, size)))
+
+    def test_texels_that_a_camera_sees(self):
+        seen = self.look(shapes.cube_parts(), camera()).texels
         assert seen[:24, :16].any()
         assert not seen[24:].any()
-        assert own[24:].any()
-        assert not (seen & ~own).any()
+
+    def test_depth_is_disparity_in_one_range_of_all_views(self):
+        """A cube from two and from four of its half sides away: its front at 1 and 3."""
+        places = torch.tensor([[0.0, 0, 2], [0, 0, 4]]).double()
+        rig = Rig(torch.stack([looking(0, 0)] * 2), RIGHT_ANGLE, places)
+        depth = self.look(shapes.cube_parts(), rig).depth
+        assert depth[0, 24, 24] == 1
+        assert depth[1, 24, 24] == pytest.approx(FAR)
+        assert depth[1, 0, 0] == 0
+        assert self.look(shapes.quad_parts(), camera(), distance=2.0).depth.unique().tolist() == [0, 1]
+
+    @pytest.mark.parametrize("smooth", [False, True])
+    @pytest.mark.parametrize("turned", [False, True])
+    def test_normals_are_the_cameras(self, smooth, turned):
+        """Whichever way round a face's corners are given."""
+        points, faces, uvs = shapes.quad_parts()
+        normals = torch.tensor([0.0, 0, 2]).expand(4, 3) if smooth else None
+        parts = (points, faces.flip(1) if turned else faces, uvs)
+        for azimuth, wanted in ((0, (0.5, 0.5, 1)), (180, (0.5, 0.5, 1)), (30, (0.75, 0.5, 0.933))):
+            made = self.look(parts, camera(azimuth, fov=math.radians(40)), normals=normals).normals[0, 24, 24]
+            torch.testing.assert_close(made, torch.tensor(wanted), atol=1e-3, rtol=0)
+
+    def test_beside_the_object_there_is_nothing(self):
+        seen = self.look(shapes.cube_parts(), TEXTURE)
+        assert not seen.outline[:, 0].any()
+        assert not seen.depth[~seen.outline].any()
+        assert (seen.normals[~seen.outline] == torch.tensor([0.5, 0.5, 1])).all()
+        assert seen.depth[seen.outline].min() >= FAR
 
 
 class TestOrbit:
