@@ -1,6 +1,6 @@
 """What the demo's solids are made of: colours that are functions of a point of the surface, and of its normal.
 
-They know nothing of a view, so that all views of a solid agree to the bit. The light is the world's and belongs to them.
+They know nothing of a view, so that all views of a solid agree to the bit. The light is the world's: it is in them.
 """
 
 from __future__ import annotations
@@ -26,9 +26,11 @@ COLOURS = {
 BACKGROUND = 0.5
 """Beside a solid: the grey that Mesh Views shows there."""
 SUN = (0.45, 0.75, 0.50)
-AMBIENT, SKY, DIRECT = 0.42, 0.18, 0.50
+AMBIENT, SKY, DIRECT = 0.52, 0.14, 0.48
 """Light from everywhere, more of it from above, and from the sun."""
 NEAR_FLAT = 0.5
+LONG, HIGH = 0.62, 0.31
+"""Of a brick."""
 
 Shade = Callable[[Tensor, Tensor, Tensor, int], Tensor]
 
@@ -53,56 +55,58 @@ def _wood(points: Tensor, normals: Tensor, tint: Tensor, seed: int) -> Tensor:
     """Rings around an axis beside the solid, which it meets as long curves, and fine grain along it."""
     x, y, z = points.unbind(-1)
     bend = 0.35 * (noise(points * 1.3, seed) - 0.5)
-    radius = torch.hypot(x - 0.45 + 0.12 * y + bend, z + 0.85 + bend)
-    phase = radius * 5.5
+    phase = 4.6 * torch.hypot(x - 0.45 + 0.12 * y + bend, z + 0.85 + bend)
     ring = phase - phase.floor()
-    dark = _smooth(0.35, 0.95, ring) * (1 - _smooth(0.95, 1.0, ring))
-    grain = noise(points * torch.tensor([38.0, 2.2, 38.0]), seed + 1)
-    wood = _mixed(tint, tint * torch.tensor([0.92, 0.62, 0.32]), torch.tensor(0.35))
-    return _mixed(wood, wood * torch.tensor([0.50, 0.36, 0.26]), 0.9 * dark) * (0.84 + 0.28 * grain)[..., None]
+    dark = _smooth(0.30, 0.90, ring) * (1 - _smooth(0.90, 1.0, ring))
+    grain = noise(points * torch.tensor([34.0, 2.2, 34.0]), seed + 1)
+    wood = tint * torch.tensor([1.0, 0.86, 0.70])
+    return _mixed(wood, wood * torch.tensor([0.48, 0.38, 0.30]), 0.9 * dark) * (0.78 + 0.40 * grain)[..., None]
 
 
 def _stone(points: Tensor, normals: Tensor, tint: Tensor, seed: int) -> Tensor:
-    """Grey mottles and dark cracks between boulders of different shades."""
-    warped = points * 2.1 + 0.5 * torch.stack([noise(points * 4 + k, seed + 5 + k) for k in range(3)], dim=-1)
+    """Grey mottles on boulders of different shades, and dark cracks between them."""
+    warped = points * 1.75 + 0.5 * torch.stack([noise(points * 4 + k, seed + 5 + k) for k in range(3)], dim=-1)
     near, second, number = cells_of(warped, seed)
-    crack = 1 - _smooth(0.02, 0.13, second - near)
-    mottle = rough(points * 5, seed + 9, 4)
-    grey = torch.tensor([0.62, 0.61, 0.60])
-    body = _mixed(tint, grey * tint.mean().clamp(min=0.5), 0.55 * _smooth(0.35, 0.7, mottle))
-    body = body * (0.66 + 0.42 * number + 0.45 * (mottle - 0.5))[..., None]
-    return _mixed(body, torch.tensor([0.09, 0.09, 0.10]), crack)
+    crack = 1 - _smooth(0.025, 0.11, second - near)
+    mottle = rough(points * 4.5, seed + 9, 4)
+    grey = torch.tensor([0.66, 0.65, 0.63]) * (0.6 + 0.4 * tint.max())
+    body = _mixed(tint, grey, 0.22 + 0.55 * _smooth(0.40, 0.62, mottle))
+    body = body * (0.78 + 0.34 * number + 0.9 * (mottle - 0.5))[..., None]
+    return _mixed(body, torch.tensor([0.10, 0.10, 0.11]), crack)
 
 
 def _brick(points: Tensor, normals: Tensor, tint: Tensor, seed: int) -> Tensor:
     """Courses with mortar, every other one half a brick along."""
     across, up, side = _unfolded(points, normals)
-    course = (up / 0.23 + 0.31).floor()
-    along = across / 0.46 + 0.5 * (course % 2) + 0.13
-    brick = torch.stack([along.floor(), course, side.float()], dim=-1)
-    inside = torch.stack([(along - along.floor()) * 0.46, (up / 0.23 + 0.31 - course) * 0.23], dim=-1)
-    gap = torch.minimum(inside, torch.tensor([0.46, 0.23]) - inside).amin(dim=-1)
+    course = up / HIGH + 0.31
+    along = across / LONG + 0.5 * (course.floor() % 2) + 0.13
+    brick = torch.stack([along.floor(), course.floor(), side.float()], dim=-1)
+    inside = torch.stack([along % 1 * LONG, course % 1 * HIGH], dim=-1)
+    gap = torch.minimum(inside, torch.tensor([LONG, HIGH]) - inside).amin(dim=-1)
     body = tint * (0.70 + 0.36 * hashed(brick, seed) + 0.22 * (rough(points * 9, seed + 1) - 0.5))[..., None]
-    mortar = torch.tensor([0.80, 0.79, 0.76]) if tint.min() < 0.6 else torch.tensor([0.42, 0.41, 0.40])
-    return _mixed(mortar, body, _smooth(0.014, 0.026, gap))
+    mortar = torch.tensor([0.84, 0.83, 0.80]) if tint.min() < 0.6 else torch.tensor([0.36, 0.35, 0.34])
+    return _mixed(mortar, body, _smooth(0.022, 0.036, gap))
 
 
 def _metal(points: Tensor, normals: Tensor, tint: Tensor, seed: int) -> Tensor:
-    """Brushed around its height, with what polished things show of the sky, the horizon and the ground."""
-    streak = noise(points * torch.tensor([1.6, 34.0, 1.6]), seed)
-    height = (normals[..., 1] + 0.35 * (streak - 0.5)).clamp(-1, 1)
-    bright = 0.42 + 0.62 * _smooth(0.02, 0.30, height) - 0.42 * _smooth(0.35, 0.95, height)
-    bright = bright - 0.22 * (1 - _smooth(-0.75, -0.05, height)) + 0.20 * (1 - _smooth(-0.95, -0.75, height))
-    gleam = (normals @ _unit(SUN)).clamp(min=0) ** 18
-    steel = _mixed(tint, torch.tensor([0.72, 0.74, 0.78]) * tint.max(), torch.tensor(0.22))
-    body = steel * (1.1 * bright * (0.72 + 0.56 * streak))[..., None]
-    return _mixed(body, torch.ones(3), 0.85 * gleam)
+    """Brushed around its height, with the light and dark bands that polished things show of a room, and a gleam."""
+    streak = rough(points * torch.tensor([1.2, 17.0, 1.2]), seed, 2)
+    across, up, along = normals.unbind(-1)
+    room = torch.sin(3 * torch.atan2(across, along) + 0.6) * (1 - up**2).clamp(min=0).sqrt()
+    height = (up + 0.25 * (streak - 0.5)).clamp(-1, 1)
+    room = (
+        room + 0.9 * _smooth(0.25, 0.45, height) - 0.9 * _smooth(0.55, 0.85, height) - 0.5 * _smooth(-0.2, -0.5, height)
+    )
+    steel = _mixed(tint, torch.tensor([0.80, 0.82, 0.86]), torch.tensor(0.18))
+    body = steel * ((0.84 + 0.36 * room) * (0.52 + 0.96 * streak))[..., None]
+    gleam = (normals @ _unit(SUN)).clamp(min=0) ** 24 + 0.55 * _smooth(0.72, 1.15, room)
+    return _mixed(body, torch.ones(3), (0.85 * gleam).clamp(max=1))
 
 
 def _cloth(points: Tensor, normals: Tensor, tint: Tensor, seed: int) -> Tensor:
     """Checks of two threads, woven over and under each other."""
     across, up, _ = _unfolded(points, normals)
-    threads = torch.stack([across, up], dim=-1) / 0.30 + 0.17
+    threads = torch.stack([across, up], dim=-1) / 0.42 + 0.17
     band = _smooth(0.44, 0.52, (threads % 1 - 0.5).abs() * 2)
     first, second = band.unbind(-1)
     weave = torch.sin(across * 62.0) * torch.sin(up * 62.0)
@@ -115,10 +119,10 @@ def _cloth(points: Tensor, normals: Tensor, tint: Tensor, seed: int) -> Tensor:
 def _moss(points: Tensor, normals: Tensor, tint: Tensor, seed: int) -> Tensor:
     """Clumps of tufts with dark between them."""
     clump = rough(points * 2.4, seed, 3)
-    near, _, number = cells_of(points * 11 + 1.5 * clump[..., None], seed + 4)
+    near, _, number = cells_of(points * 6.5 + 1.5 * clump[..., None], seed + 4)
     tuft = 1 - _smooth(0.15, 0.75, near)
-    body = _mixed(tint * 0.30 * torch.tensor([0.85, 1.0, 0.75]), tint * 1.12, tuft * (0.35 + 0.65 * number))
-    return body * (0.55 + 0.85 * _smooth(0.25, 0.75, clump))[..., None]
+    body = _mixed(tint * torch.tensor([0.30, 0.34, 0.26]), tint * 1.15 + 0.04, tuft * (0.40 + 0.60 * number))
+    return body * (0.70 + 0.60 * _smooth(0.25, 0.75, clump))[..., None]
 
 
 MATERIALS: dict[str, Shade] = {

@@ -16,6 +16,7 @@ from .loop import CACHE
 from .train_around import draw_globes, train_around, train_around_judge
 from .train_control import train_control
 from .train_light import train_light
+from .train_objects import draw_solids, train_objects, train_objects_judge
 from .train_perceptual import train_guide, train_judge
 from .train_skyline import train_skyline
 from .train_unet import cache_latents, finish_unet, train_unet
@@ -52,6 +53,9 @@ STAGES: dict[str, Callable[[], None]] = {
     "globes": draw_globes,
     "around": train_around,
     "around_judge": train_around_judge,
+    "solids": draw_solids,
+    "objects": train_objects,
+    "objects_judge": train_objects_judge,
 }
 
 

@@ -8,7 +8,7 @@ from .camera_rig import CameraRig
 from .coherence import PanoramaCoherence
 from .compare import ComparePanoramas
 from .decode import PanoramaDecode
-from .demo_model import LoadDemoModel, LoadDemoModelAround
+from .demo_model import LoadDemoModel, LoadDemoModelAround, LoadDemoModelObjects
 from .depth_hints import PanoramaDepthHints
 from .equirect import EquirectToViews, ViewsToEquirect
 from .guidance import PerceptualSyncGuidance
@@ -58,6 +58,7 @@ NODES: list[type[io.ComfyNode]] = [
     LatentSpectrum,
     LoadDemoModel,
     LoadDemoModelAround,
+    LoadDemoModelObjects,
     PanoramaCoherence,
     ComparePanoramas,
 ]

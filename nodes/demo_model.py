@@ -1,8 +1,14 @@
-"""Load Demo Model: the pack's own tiny landscape model, and the one of it that looks around."""
+"""Load Demo Model: the pack's own tiny landscape model, the one of it that looks around, and the one of objects."""
 
 from comfy_api.latest import io
 
-from .host.files.demo_model import load_demo_control, load_demo_model
+from .host.files.demo_model import (
+    load_demo_around,
+    load_demo_control,
+    load_demo_model,
+    load_demo_objects,
+    load_depth_control,
+)
 from .sockets import CATEGORY
 
 
@@ -62,12 +68,46 @@ class LoadDemoModelAround(io.ComfyNode):
 
     @classmethod
     def execute(cls) -> io.NodeOutput:
-        return io.NodeOutput(*load_demo_model(around=True))
+        return io.NodeOutput(*load_demo_around())
 
 
-def _outputs() -> list:
+class LoadDemoModelObjects(io.ComfyNode):
+    """-> MODEL, CLIP, VAE, CONTROL_NET."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="SyncDiffusionLoadDemoModelObjects",
+            display_name="Load Demo Model (objects)",
+            category=CATEGORY,
+            description=(
+                "Loads the pack's own small model as it paints objects, so that textures can be tried without a "
+                "download: views of 128 px of things of wood, stone, brick, metal, cloth and moss on grey. Leave the "
+                "colour out of the prompt to see views disagree."
+            ),
+            search_aliases=["demo", "example model", "texture", "mesh", "object", "depth"],
+            inputs=[],
+            outputs=[
+                *_outputs("The denoiser; views of 128 px."),
+                io.ControlNet.Output(
+                    display_name="depth_control",
+                    tooltip=(
+                        "A ControlNet that paints the object where its depth is: the depth of Mesh Views, near white, "
+                        "black beside it. Connect it to both prompts."
+                    ),
+                ),
+            ],
+        )
+
+    @classmethod
+    def execute(cls) -> io.NodeOutput:
+        control = load_depth_control()  # what may be damaged, before the rest is made
+        return io.NodeOutput(*load_demo_objects(), control)
+
+
+def _outputs(model: str = "The denoiser; windows of 128 px.") -> list:
     return [
-        io.Model.Output(display_name="model", tooltip="The denoiser; windows of 128 px."),
+        io.Model.Output(display_name="model", tooltip=model),
         io.Clip.Output(display_name="clip", tooltip="Understands the words of its own captions only."),
         io.Vae.Output(display_name="vae", tooltip="4 channels, 8 px a latent cell, like Stable Diffusion's."),
     ]

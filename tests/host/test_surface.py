@@ -25,6 +25,7 @@ IDS = [
     "SyncDiffusionLatentSpectrum",
     "SyncDiffusionLoadDemoModel",
     "SyncDiffusionLoadDemoModelAround",
+    "SyncDiffusionLoadDemoModelObjects",
     "SyncDiffusionLoadPerceptualModel",
     "SyncDiffusionMergeAttention",
     "SyncDiffusionMeshViews",
