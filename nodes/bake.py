@@ -7,7 +7,6 @@ from ..syncdiffusion_core.canvases.mesh_spec import MeshViews
 from ..syncdiffusion_core.views.fill import fill
 from ..syncdiffusion_core.views.view_set import Sums
 from .host.inputs import check_connected, picture
-from .host.meshes import interruptible
 from .sockets import CATEGORY, Views
 
 
@@ -54,8 +53,7 @@ class BakeViewsToTexture(io.ComfyNode):
         if height != width:
             raise ValueError(f"images: views of a mesh are square, got {width} x {height} px; crop or scale them")
         sums: Sums | None = None
-        ways = interruptible(views.ways_back((height, width)))
-        for back, part in zip(ways, pixels.unflatten(0, (count, -1)), strict=True):
+        for back, part in zip(views.ways_back((height, width)), pixels.unflatten(0, (count, -1)), strict=True):
             sums = sums or _empty(part, views.size_px)
             back.add(sums.total.flatten(-2), sums.weight.flatten(-2), part.flatten(-2))
         seen = sums.weight[0, 0] > 0

@@ -6,7 +6,6 @@ from ..syncdiffusion_core.canvases.atlas import Atlas, atlas_of, shared
 from ..syncdiffusion_core.canvases.mesh import Mesh
 from ..syncdiffusion_core.canvases.mesh_hints import Seen, look_at
 from ..syncdiffusion_core.canvases.mesh_spec import MeshViews as Spec
-from ..syncdiffusion_core.canvases.mesh_views import drawn
 from ..syncdiffusion_core.canvases.orbit import orbit
 from ..syncdiffusion_core.views.schedule import Space
 from .host.inputs import check_widgets
@@ -112,9 +111,9 @@ class MeshViews(io.ComfyNode):
         check_widgets(cls, **given, agree_in=agree_in, faces=faces)
         made = mesh_of("mesh", mesh)
         cameras, size, view = orbit(rig, made.ball, distance), (atlas_size, atlas_size), (view_size, view_size)
-        spec = Spec(made, cameras, size, view, Space(agree_in), cull=faces == OUTSIDE)
+        spec = Spec(made, cameras, size, view, Space(agree_in), cull=faces == OUTSIDE, watched=interruptible)
         atlas = atlas_of(made, size)
-        seen = look_at(made, atlas, cameras, interruptible(drawn(made, cameras, view, spec.cull)))
+        seen = look_at(made, atlas, cameras, spec.drawn(view))
         _say(made, atlas, seen)
         return io.NodeOutput(
             spec,

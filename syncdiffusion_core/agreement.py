@@ -67,8 +67,14 @@ class Agreement(Protocol):
         ...
 
 
+@dataclass(frozen=True)
 class LatentAgreement:
-    """In the latents themselves: exact where views only move cells."""
+    """In the latents themselves: exact where views only move cells.
+
+    last: the views by the weights of the last canvas, where these are others.
+    """
+
+    last: ViewSet | None = None
 
     in_latents = True
 
@@ -94,7 +100,7 @@ class LatentAgreement:
 
     def result(self, views: ViewSet, x: Tensor) -> Tensor:
         """The mean, without holes."""
-        return filled(views, aggregate(views, x))
+        return filled(views, aggregate(self.last or views, x))
 
 
 LATENTS = LatentAgreement()

@@ -67,11 +67,11 @@ class Mesh:
 
     def on_surface(self, face: Tensor, shares: Tensor) -> Tensor:
         """Points [..., 3] of faces [...] by shares [..., 3] of their corners."""
-        return (self.corners[face.long()] * shares[..., None]).sum(dim=-2)
+        return torch.einsum("...kj,...k->...j", self.corners[face.long()], shares)
 
     def on_texture(self, face: Tensor, shares: Tensor) -> Tensor:
         """(u, v) [..., 2] of the same."""
-        return (self._uv[face.long()] * shares[..., None]).sum(dim=-2)
+        return torch.einsum("...kj,...k->...j", self._uv[face.long()], shares)
 
     def flat(self, size: tuple[int, int]) -> Tensor:
         """Corners of the faces on a texture (height, width), as ``zbuffer`` draws them: [M, 3, 3]."""

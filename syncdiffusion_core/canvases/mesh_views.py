@@ -5,14 +5,15 @@ looks at each camera where its point of the surface is: it counts the pixels aro
 hidden where none does.
 """
 
-from collections.abc import Iterator
+import math
+from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from ..views.gathered import GatheredViews, Inverse
-from .atlas import Atlas, atlas_of
+from .atlas import Atlas
 from .bilinear import around
 from .mesh import Mesh
 from .orbit import Orbit
@@ -23,8 +24,8 @@ NEAR = 1e-3
 """Depth in front of a camera from which it sees, of the radius of the object."""
 GRAZING = 0.1
 """Cosine of the angle between a face and the way to a camera below which the camera has nothing to say of it."""
-SAME_DEPTH = 0.01
-"""By which part of the depth a texel and the surface that a camera sees there may differ."""
+SAME_DEPTH_PX = 1.5
+"""By how many pixels, as wide as they are at that depth, a texel may lie before or behind what a camera sees there."""
 SAME_SIDE = 0.5
 """Cosine between their normals from which they are the same side of a body."""
 BORDER = 0.1
@@ -58,18 +59,16 @@ class Told(NamedTuple):
 
 
 def mesh_views(
-    mesh: Mesh, cameras: Orbit, size: Size, view: Size, powers: tuple[float, float], cull: bool = False
+    mesh: Mesh, atlas: Atlas, cameras: Orbit, drawn: Iterable[tuple[int, Hits]], powers: tuple[float, float]
 ) -> MeshTables:
-    """Views (height, width) of a texture (height, width), a camera each.
+    """Views of the texture of a mesh, a camera each.
 
-    powers: of the cosine by which a view counts, in a run and in its last canvas. cull: whether faces are seen from
-    outside only. Cells of views that show nothing of the texture have no taps. Raises ValueError where no camera sees
-    the mesh.
+    drawn: what they show, see there. powers: of the cosine by which a view counts, in a run and in its last canvas.
+    Cells of views that show nothing of the texture have no taps. Raises ValueError where no camera sees the mesh.
     """
-    atlas = atlas_of(mesh, size)
-    seen = torch.zeros(size[0] * size[1], dtype=torch.bool)
+    seen = torch.zeros(atlas.size[0] * atlas.size[1], dtype=torch.bool)
     looks, ways = [], []
-    for number, hits in drawn(mesh, cameras, view, cull):
+    for number, hits in drawn:
         looks.append(_looked_at(mesh, atlas, hits))
         ways.append(told(mesh, atlas, cameras, number, hits))
         seen[ways[-1].cells.long()] = True
@@ -77,7 +76,7 @@ def mesh_views(
     taps, shares = (torch.stack(tables) for tables in zip(*(_only(seen, *look) for look in looks), strict=True))
     looks.clear()
     views, bake = ([each.inverse(power) for each in ways] for power in powers)
-    made = GatheredViews(taps, shares, size, views)
+    made = GatheredViews(taps, shares, atlas.size, views)
     return MeshTables(made, made.gathering(bake))
 
 
@@ -95,14 +94,14 @@ def _looked_at(mesh: Mesh, atlas: Atlas, hits: Hits) -> tuple[Tensor, Tensor]:
     taps, weights = torch.full((4, *hits.face.shape), -1, dtype=torch.int32), torch.zeros(4, *hits.face.shape)
     face, shares = hits.face[hits.seen], hits.shares[hits.seen].double()
     u, v = mesh.on_texture(face, shares).unbind(-1)
-    points = mesh.on_surface(face, shares).float()
-    texel_px = 1 / min(height, width)
-    beside = (BESIDE * texel_px * mesh.stretch[face.long()]).float()
+    points, texels = mesh.on_surface(face, shares).float(), atlas.points.float()
+    beside = (BESIDE / min(height, width) * mesh.stretch[face.long()]).float()
     corners = around(v * height - 0.5, u * width - 0.5)
     for k, (row, column, share) in enumerate(corners):
         cell = row.clamp(0, height - 1) * width + column.clamp(0, width - 1)
         number = atlas.number[cell]
-        there = (number >= 0) & ((atlas.points.float()[number.clamp(min=0)] - points).norm(dim=-1) <= beside)
+        way = texels[number.clamp(min=0)] - points
+        there = (number >= 0) & (_dot(way, way) <= beside**2)
         taps[k][hits.seen], weights[k][hits.seen] = torch.where(there, cell, -1).int(), share.float() * there
     return taps, weights
 
@@ -117,34 +116,68 @@ def _only(seen: Tensor, taps: Tensor, shares: Tensor) -> tuple[Tensor, Tensor]:
 
 def told(mesh: Mesh, atlas: Atlas, cameras: Orbit, number: int, hits: Hits) -> Told:
     """What a camera says of the texels that it sees."""
-    normals, (height, width) = mesh.face_normals.float(), hits.face.shape
-    way = cameras.eyes[number] - atlas.points
-    cosine = (normals[atlas.face.long()] * (way / way.norm(dim=-1, keepdim=True)).float()).sum(dim=-1).abs()
-    x, y, depth = cameras.projected(number, atlas.points, (height, width)).unbind(-1)
-    x, y = x / depth, y / depth
-    inside = (x >= 0) & (x <= width) & (y >= 0) & (y <= height)
-    (some,) = ((cosine >= GRAZING) & (depth > NEAR * mesh.ball.radius) & inside).nonzero(as_tuple=True)
-    nearest = y[some].long().clamp(max=height - 1) * width + x[some].long().clamp(max=width - 1)
-
-    def same(some: Tensor, taps: Tensor) -> Tensor:
-        """Whether pixels show the surface that texels are of, which goes on to them."""
-        face = hits.face.flatten()[taps].long()
-        known, shown = face >= 0, face.clamp(min=0)
-        plane = hits.planes[shown]
-        inverse = plane[:, 0] * x[some] + plane[:, 1] * y[some] + plane[:, 2]
-        side = (normals[shown] * normals[atlas.face[some].long()]).sum(dim=-1)
-        return known & ((inverse * depth[some] - 1).abs() <= SAME_DEPTH) & (side >= SAME_SIDE)
-
-    some = some[same(some, nearest)]
-    corners = around(y[some] - 0.5, x[some] - 0.5)
+    height, width = hits.face.shape
+    normals = mesh.face_normals.float()
+    places = _placed(mesh, atlas, cameras, number, (height, width), normals)
+    tolerance = SAME_DEPTH_PX * 2 * math.tan(cameras.rig.fov / 2) / height
+    nearest = places.y.long().clamp(max=height - 1) * width + places.x.long().clamp(max=width - 1)
+    places = places.some(_same(places, nearest, hits, normals, tolerance))
+    corners = around(places.y - 0.5, places.x - 0.5)
     taps = torch.stack([row.clamp(0, height - 1) * width + column.clamp(0, width - 1) for row, column, _ in corners])
-    shares = torch.stack([share * same(some, tap) for (*_, share), tap in zip(corners, taps, strict=True)])
-    # The nearest pixel is one of the four, so that they never sum to less than a quarter.
-    total = shares.sum(dim=0)
-    place = torch.stack([2 * x[some] / width - 1, 2 * y[some] / height - 1]).abs()
+    sights = [
+        share * _same(places, tap, hits, normals, tolerance) for (*_, share), tap in zip(corners, taps, strict=True)
+    ]
+    shares = torch.stack(sights)
+    total = shares.sum(dim=0)  # at least the quarter of the nearest, which is one of the four
+    place = torch.stack([2 * places.x / width - 1, 2 * places.y / height - 1]).abs()
     fall = ((1 - place) / BORDER).clamp(LEAST_WEIGHT, 1).prod(dim=0)
-    weight = (fall * total).float()
-    return Told(atlas.cells[some].int(), taps.int(), (shares / total).float(), weight, cosine[some])
+    weight, shares = (fall * total).float(), (shares / total).float()
+    return Told(atlas.cells[places.number].int(), taps.int(), shares, weight, places.cosine)
+
+
+class _Places(NamedTuple):
+    """Where a camera has n texels: x and y in pixels of its view, depth.
+
+    number: among those of the atlas. normal [n, 3]: of their faces. cosine: of the angle between it and the way here.
+    """
+
+    number: Tensor
+    x: Tensor
+    y: Tensor
+    depth: Tensor
+    normal: Tensor
+    cosine: Tensor
+
+    def some(self, which: Tensor) -> "_Places":
+        """Those of which [n] is true."""
+        (numbers,) = which.nonzero(as_tuple=True)
+        return _Places(*(part[numbers] for part in self))
+
+
+def _placed(mesh: Mesh, atlas: Atlas, cameras: Orbit, number: int, view: Size, normals: Tensor) -> _Places:
+    """The texels that a camera would see if nothing stood in front of them."""
+    way, normal = (cameras.eyes[number] - atlas.points).float(), normals[atlas.face.long()]
+    cosine = _dot(normal, way).abs() / _dot(way, way).sqrt()
+    x, y, depth = cameras.projected(number, atlas.points, view).unbind(-1)
+    x, y = x / depth, y / depth
+    inside = (x >= 0) & (x <= view[1]) & (y >= 0) & (y <= view[0]) & (depth > NEAR * mesh.ball.radius)
+    texels = torch.arange(len(atlas.cells), device=x.device)
+    return _Places(texels, x, y, depth, normal, cosine).some(inside & (cosine >= GRAZING))
+
+
+def _same(places: _Places, taps: Tensor, hits: Hits, normals: Tensor, tolerance: float) -> Tensor:
+    """Whether pixels [n] show the surface that texels are of, which goes on to them."""
+    face = hits.face.flatten()[taps].long()
+    known, shown = face >= 0, face.clamp(min=0)
+    across, down, rest = hits.planes[shown].unbind(-1)
+    inverse = across * places.x + down * places.y + rest
+    level = (inverse * places.depth - 1).abs() <= tolerance
+    return known & level & (_dot(normals[shown], places.normal) >= SAME_SIDE)
+
+
+def _dot(one: Tensor, other: Tensor) -> Tensor:
+    """Of vectors [n, 3]: [n]."""
+    return one[:, 0] * other[:, 0] + one[:, 1] * other[:, 1] + one[:, 2] * other[:, 2]
 
 
 def check_seen(seen: Tensor) -> None:

@@ -18,7 +18,7 @@ Size = tuple[int, int]
 """(height, width)."""
 
 PART = 1 << 18
-"""Rows of triangles, and pixels of rows, that are drawn at once: memory does not grow with the mesh."""
+"""Triangles, rows of triangles and pixels of rows that are held at once: what does not depend on the mesh's size."""
 ON_EDGE = 1e-8
 """Of a pixel: how far beyond an edge its centre still counts, so that no pixel lies between two triangles."""
 LEAST_AREA = 1e-6
@@ -59,40 +59,44 @@ def rasterise(corners: Tensor, size: Size, near: float, drawn: Tensor | None = N
     drawn [M] bool: which of them count, all where it is not given. Triangles without an area are passed over, as are
     those that hold no finite number.
     """
-    edges, planes, there = _edges(corners.double())
-    if drawn is not None:
-        there = there & drawn
-    (numbers,) = there.nonzero(as_tuple=True)
     best = torch.zeros(size[0] * size[1], dtype=torch.long, device=corners.device)
-    if len(numbers):
-        _draw(_Triangles(numbers, corners[numbers].double(), edges[numbers], planes[numbers]), size, near, best)
+    planes = torch.zeros(len(corners), 3, dtype=torch.float64, device=corners.device)
+    numbers = torch.arange(len(corners), device=corners.device) if drawn is None else drawn.nonzero()[:, 0]
+    for some in numbers.split(PART):
+        edges, there = _edges(corners[some])
+        triangles = _Triangles(some[there], corners[some[there]].double(), edges[there])
+        planes[triangles.numbers] = triangles.planes
+        _draw(triangles, size, near, best)
     face = torch.where(best > 0, LAST - (best & LAST), -1)
-    return Hits(face.int().view(size), _shares(edges, face, size), planes)
+    return Hits(face.int().view(size), _shares(corners, face, size), planes)
 
 
 class _Triangles(NamedTuple):
-    """numbers [n]: among all. corners [n, 3, 3]. edges [n, 3, 3]: see ``_edges``. planes [n, 3]."""
+    """numbers [n]: among all. corners [n, 3, 3]. edges [n, 3, 3]: see ``_edges``."""
 
     numbers: Tensor
     corners: Tensor
     edges: Tensor
-    planes: Tensor
+
+    @property
+    def planes(self) -> Tensor:
+        """See ``Hits``: [n, 3]."""
+        return self.edges.sum(dim=1)
 
 
-def _edges(corners: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """(edges [M, 3, 3], planes [M, 3], which are triangles [M]).
+def _edges(corners: Tensor) -> tuple[Tensor, Tensor]:
+    """(edges [M, 3, 3] float64, which are triangles [M]).
 
     edges @ (x, y, 1): the shares of the corners over the depth there, all of them at least 0 inside.
     """
-    first, second, third = corners.unbind(dim=1)
+    first, second, third = corners.double().unbind(dim=1)
     pairs = [torch.linalg.cross(second, third), torch.linalg.cross(third, first), torch.linalg.cross(first, second)]
     across = torch.stack(pairs, dim=1)
     volume = (first * across[:, 0]).sum(dim=-1)
     # Over the depths of the corners it is twice the area in the picture.
-    least = 2 * LEAST_AREA * corners[..., 2].prod(dim=1).abs()
+    least = 2 * LEAST_AREA * corners[..., 2].double().prod(dim=1).abs()
     there = corners.flatten(1).isfinite().all(dim=1) & volume.isfinite() & (volume.abs() > least)
-    edges = torch.where(there[:, None, None], across / torch.where(there, volume, 1)[:, None, None], 0)
-    return edges, edges.sum(dim=1), there
+    return across / torch.where(there, volume, 1)[:, None, None], there
 
 
 def _draw(triangles: _Triangles, size: Size, near: float, best: Tensor) -> None:
@@ -101,10 +105,11 @@ def _draw(triangles: _Triangles, size: Size, near: float, best: Tensor) -> None:
     # Beyond the near plane the inverse depth is less than 1 / near: an edge like the other three.
     front = -triangles.planes + torch.tensor([0, 0, 1 / near], dtype=torch.float64, device=best.device)
     edges = torch.cat([triangles.edges, front[:, None]], dim=1)  # [n, 4, 3]
+    planes = triangles.planes
     for part, row in _spread(low, high - low + 1):
         slope, rest = edges[part, :, 0], edges[part, :, 1] * (row + 0.5)[:, None] + edges[part, :, 2]
         first, last = _columns(slope, rest, size[1])
-        plane = triangles.planes[part]
+        plane = planes[part]
         start = plane[:, 0] * (first + 0.5) + plane[:, 1] * (row + 0.5) + plane[:, 2]
         step, number, place = plane[:, 0].float(), LAST - triangles.numbers[part], row * size[1]
         for pick, column in _spread(first, last - first + 1):
@@ -157,13 +162,13 @@ def _spread(first: Tensor, counts: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
         yield some[owner], torch.arange(len(owner), device=owner.device) - before[owner] + first[some[owner]]
 
 
-def _shares(edges: Tensor, face: Tensor, size: Size) -> Tensor:
+def _shares(corners: Tensor, face: Tensor, size: Size) -> Tensor:
     """Of the corners of the triangle that each pixel shows, 0 where it shows none: [h, w, 3] float32."""
     shares = torch.zeros(len(face), 3, device=face.device)
     (pixels,) = (face >= 0).nonzero(as_tuple=True)
     for part in pixels.split(PART):
         x, y = part % size[1] + 0.5, torch.div(part, size[1], rounding_mode="floor") + 0.5
-        here = edges[face[part]]
+        here, _ = _edges(corners[face[part]])
         share = here[..., 0] * x[:, None] + here[..., 1] * y[:, None] + here[..., 2]
         shares[part] = (share / share.sum(dim=1, keepdim=True)).float()
     return shares.view(*size, 3)

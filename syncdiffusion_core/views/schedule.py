@@ -39,10 +39,11 @@ class ViewSchedule(Protocol):
 
 @dataclass(frozen=True)
 class Still:
-    """The same views at every step."""
+    """The same views at every step. last: by the weights of the last canvas, where these are others."""
 
     every: ViewSet
     moves: bool = False
+    last: ViewSet | None = None
 
     @property
     def largest(self) -> int:
@@ -82,14 +83,10 @@ class Space(str, Enum):
 
 
 class Resolved(NamedTuple):
-    """The views of one run, made once: of latents, and the same of decoded pictures (need not be scaled copies).
-
-    bake: pixels by the weights of the last canvas, where these are others than those of the run.
-    """
+    """The views of one run, made once: of latents, and the same of decoded pictures (need not be scaled copies)."""
 
     latent: ViewSchedule
     pixels: ViewSchedule
-    bake: ViewSet | None = None
 
 
 class ViewSpec(Protocol):

@@ -16,7 +16,7 @@ from torch import Tensor
 from syncdiffusion_core.blending import Blend
 from syncdiffusion_core.canvases.grids import Grid
 from syncdiffusion_core.canvases.images import ImageLook, ImageMap, ImageViews
-from syncdiffusion_core.canvases.mesh_views import mesh_views
+from syncdiffusion_core.canvases.mesh_spec import MeshViews
 from syncdiffusion_core.canvases.orbit import orbit
 from syncdiffusion_core.canvases.rigs import RigKind, make_rig
 from syncdiffusion_core.canvases.sphere import sphere_views
@@ -66,7 +66,7 @@ def texture(parts: shapes.Parts, kind: RigKind) -> ViewSchedule:
     """Views of 60 degrees with 16 cells a side, of a texture of 24 x 24."""
     mesh = shapes.of(parts)
     cameras = orbit(make_rig(kind, 6, math.radians(60)), mesh.ball)
-    return Still(mesh_views(mesh, cameras, (24, 24), (16, 16), (1.0, 6.0)).views)
+    return MeshViews(mesh, cameras, (24, 24), (16, 16)).resolve(None, CellGrid(1)).latent
 
 
 def _halved(canvas: Tensor, number: int) -> Tensor:

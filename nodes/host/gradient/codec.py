@@ -7,7 +7,7 @@ import torch
 from comfy.model_patcher import ModelPatcher
 from torch import Tensor
 
-from ....syncdiffusion_core.agreement import LATENTS, Agreement, PictureAgreement, keeps_colours
+from ....syncdiffusion_core.agreement import LATENTS, Agreement, LatentAgreement, PictureAgreement, keeps_colours
 from ....syncdiffusion_core.batching import WindowBatches
 from ....syncdiffusion_core.views.schedule import Resolved, Space
 from ..inputs import check_vae
@@ -54,13 +54,16 @@ class Agreeing:
         A light decoder has a light encoder where there is a file of one, else the VAE's; the last canvas is the VAE's
         in any case.
         """
-        latent_format = inner_model.latent_format
-        if self.space is Space.LATENT or works_on_pixels(latent_format):
+        latent_format, last = inner_model.latent_format, getattr(resolved.pixels, "last", None)
+        if works_on_pixels(latent_format):
+            return LatentAgreement(last)
+        if self.space is Space.LATENT:
             return LATENTS
         check_vae("vae", self.vae, latent_format.latent_channels)
         decode, encode = HostDecoder(self.vae, inner_model), HostEncoder(self.vae, inner_model)
         pixels = resolved.pixels.every
-        residual, views = keeps_colours(pixels), {"steps": resolved.pixels, "last": resolved.bake}
+        residual = keeps_colours(pixels)
+        views = {"steps": resolved.pixels, "last": last}
         if self.look is Look.FULL:
             return PictureAgreement(decode, encode, pixels, batches, residual, **views)
         if (light := light_encoder(latent_format)) is not None:

@@ -11,7 +11,7 @@ from syncdiffusion_core.canvases.atlas import MARGIN, atlas_of, shared
 from syncdiffusion_core.canvases.mesh import fitted, is_tiled, make_mesh
 from syncdiffusion_core.canvases.mesh_hints import FAR, look_at
 from syncdiffusion_core.canvases.mesh_spec import MeshViews
-from syncdiffusion_core.canvases.mesh_views import drawn, mesh_views
+from syncdiffusion_core.canvases.mesh_views import drawn
 from syncdiffusion_core.canvases.orbit import orbit
 from syncdiffusion_core.canvases.rigs import Direction, Rig, RigKind, looking, make_rig
 from syncdiffusion_core.views import relations
@@ -29,7 +29,8 @@ def camera(azimuth: float = 0.0, elevation: float = 0.0, fov: float = RIGHT_ANGL
 
 def tables(parts: shapes.Parts, rig: Rig, size: int, view: int, distance: float = 0.0, power: float = 1.0, **more):
     mesh = shapes.of(parts)
-    return mesh_views(mesh, orbit(rig, mesh.ball, distance), (size, size), (view, view), (power, 6.0), **more)
+    spec = MeshViews(mesh, orbit(rig, mesh.ball, distance), (size, size), (view, view), powers=(power, 6.0), **more)
+    return spec.tables(spec.size_px, spec.view_px)
 
 
 def waves(points: Tensor, count: float = 3.0) -> Tensor:
@@ -114,7 +115,7 @@ class TestHidden:
         )
         mesh = shapes.of(both)
         cameras = orbit(camera(), mesh.ball, distance=1.75)  # two from the one behind, one and a half from the other
-        views = mesh_views(mesh, cameras, (64, 64), (96, 96), (1.0, 6.0)).views
+        views = MeshViews(mesh, cameras, (64, 64), (96, 96)).tables((64, 64), (96, 96)).views
         seen = relations.coverage(views)[:, :30] > 0
         rows, columns = ((torch.arange(count) + 0.5) / 32 * 2 - 1 for count in (64, 30))
         shadow = (rows[:, None] / 2 - 0.5).abs().maximum(columns.abs()[None]) < 2 / 3
@@ -140,19 +141,17 @@ class TestThereAndBack:
 
     @pytest.mark.parametrize("bake", [False, True])
     def test_torus(self, bake):
-        mesh, rig = shapes.of(shapes.torus_parts(96, 48)), make_rig(RigKind.RING_AND_POLES, 8, math.radians(60))
-        made = mesh_views(mesh, orbit(rig, mesh.ball), (256, 256), (192, 192), (1.0, 6.0))
-        self._check(mesh, made.bake if bake else made.views, 256, 50)
+        parts, rig = shapes.torus_parts(96, 48), make_rig(RigKind.RING_AND_POLES, 8, math.radians(60))
+        made = tables(parts, rig, 256, 192)
+        self._check(parts, made.bake if bake else made.views, 256, 50)
 
     def test_cube(self):
         """Of six charts that are continuous on the cube and not in the texture."""
-        mesh = shapes.of(shapes.cube_parts())
-        made = mesh_views(mesh, orbit(make_rig(RigKind.THREE_RINGS, 8, 1.0), mesh.ball), (256, 256), (192, 192), (1, 6))
-        self._check(mesh, made.views, 256, 40)
+        made = tables(shapes.cube_parts(), make_rig(RigKind.THREE_RINGS, 8, 1.0), 256, 192)
+        self._check(shapes.cube_parts(), made.views, 256, 40)
 
     def test_charts_of_their_own_colour_do_not_bleed(self):
-        mesh = shapes.of(shapes.cube_parts(gap=0.002))
-        made = mesh_views(mesh, orbit(make_rig(RigKind.CUBE, 1, 1.0), mesh.ball), (96, 96), (128, 128), (1, 6)).views
+        made = tables(shapes.cube_parts(gap=0.002), make_rig(RigKind.CUBE, 1, 1.0), 96, 128).views
         colours = torch.rand(6, 3, generator=torch.manual_seed(0))
         canvas = colours.view(2, 3, 3).permute(2, 0, 1).repeat_interleave(48, 1).repeat_interleave(32, 2)[None]
         views = made.project(canvas)
@@ -164,8 +163,8 @@ class TestThereAndBack:
         torch.testing.assert_close(again[..., covered], canvas[..., covered], atol=1e-5, rtol=0)
 
     @staticmethod
-    def _check(mesh, views, side: int, least: float) -> None:
-        atlas = atlas_of(mesh, (side, side))
+    def _check(parts: shapes.Parts, views, side: int, least: float) -> None:
+        atlas = atlas_of(shapes.of(parts), (side, side))
         canvas = torch.zeros(1, 3, side * side)
         canvas[..., atlas.cells] = waves(atlas.points)
         canvas = canvas.unflatten(-1, (side, side))
@@ -343,7 +342,8 @@ class TestSpec:
         return MeshViews(mesh, orbit(TEXTURE, mesh.ball), (size, size), (view, view))
 
     def test_latents_and_pictures_are_of_one_texture(self):
-        latent, pixels, bake = self.spec().resolve(None, CellGrid(8))
+        latent, pixels = self.spec().resolve(None, CellGrid(8))
+        bake = pixels.last
         assert (latent.every.canvas, latent.every.view) == ((16, 16), (8, 8))
         assert (pixels.every.canvas, pixels.every.view) == ((128, 128), (64, 64))
         assert latent.every.names == pixels.every.names == bake.names
