@@ -146,20 +146,21 @@ def lit(material: str, colour: str, points: Tensor, normals: Tensor, seed: int) 
     return (albedo * light[..., None]).clamp(0, 1)
 
 
+def lit_at(mesh: Mesh, face: Tensor, shares: Tensor, material: str, colour: str, seed: int) -> Tensor:
+    """The same of places [n] of a solid, by shares [n, 3] of the corners of faces [n]: [n, 3]."""
+    assert mesh.normals is not None, "a solid has normals of its own"
+    shares = shares.double()
+    normals = (mesh.normals[mesh.faces[face.long()]] * shares[..., None]).sum(dim=-2)
+    normals = normals / normals.norm(dim=-1, keepdim=True)
+    return lit(material, colour, mesh.on_surface(face, shares), normals, seed)
+
+
 def texture(mesh: Mesh, side: int, material: str, colour: str, seed: int) -> Tensor:
-    """The true texture of a mesh, light included: [side, side, 3] in [0, 1]; grey between its charts."""
+    """The true texture of a solid, light included: [side, side, 3] in [0, 1]; grey between its charts."""
     hits = rasterise(mesh.flat((side, side)), (side, side), NEAR_FLAT)
     picture = torch.full((side, side, 3), BACKGROUND)
-    face, shares = hits.face[hits.seen], hits.shares[hits.seen]
-    picture[hits.seen] = lit(material, colour, mesh.on_surface(face, shares), normals_at(mesh, face, shares), seed)
+    picture[hits.seen] = lit_at(mesh, hits.face[hits.seen], hits.shares[hits.seen], material, colour, seed)
     return picture
-
-
-def normals_at(mesh: Mesh, face: Tensor, shares: Tensor) -> Tensor:
-    """Unit normals [..., 3] of a solid, by shares [..., 3] of the corners of faces [...]."""
-    assert mesh.normals is not None
-    normals = (mesh.normals[mesh.faces[face.long()]] * shares[..., None]).sum(dim=-2)
-    return normals / normals.norm(dim=-1, keepdim=True)
 
 
 def _unit(direction: tuple[float, float, float]) -> Tensor:

@@ -20,7 +20,7 @@ from syncdiffusion_core.canvases.mesh_views import drawn
 from syncdiffusion_core.canvases.orbit import Ball, Orbit, orbit
 from syncdiffusion_core.canvases.rigs import Direction, Rig, looking
 
-from .materials import BACKGROUND, COLOURS, MATERIALS, lit, normals_at
+from .materials import BACKGROUND, COLOURS, MATERIALS, lit_at
 from .object_captions import SIDES, Kind
 from .solids import SHAPES, solid
 
@@ -105,9 +105,8 @@ def seen(mesh: Mesh, cameras: Orbit, kind: Kind, seed: int) -> Tensor:
     fine, views = (SIZE[0] * FINER, SIZE[1] * FINER), []
     for _, hits in drawn(mesh, cameras, fine):
         picture = torch.full((*fine, 3), BACKGROUND)
-        face, shares = hits.face[hits.seen], hits.shares[hits.seen]
-        points, normals = mesh.on_surface(face, shares), normals_at(mesh, face, shares)
-        picture[hits.seen] = lit(kind.material, kind.colour, points, normals, seed)
+        place = hits.face[hits.seen], hits.shares[hits.seen]
+        picture[hits.seen] = lit_at(mesh, *place, kind.material, kind.colour, seed)
         views.append(F.avg_pool2d(picture.permute(2, 0, 1), FINER))
     return torch.stack(views)
 
