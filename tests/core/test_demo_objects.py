@@ -117,7 +117,7 @@ class TestTraining:
             loss.backward()
             optimiser.step()
             optimiser.zero_grad()
-            losses.append(float(loss))
+            losses.append(float(loss.detach()))
         assert losses[-1] < 0.9 * losses[0]
         moved = {name for name, value in networks.state_dict().items() if not torch.equal(value, before[name])}
         assert {name.split(".")[0] for name in moved} == {"unet", "text", "control"}

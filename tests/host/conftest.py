@@ -19,6 +19,28 @@ def models(small) -> dict[str, object]:
     return {name: small.unet_model(kind) for name, kind in kinds.items()}
 
 
+@pytest.fixture(scope="session")
+def random_objects(tmp_path_factory) -> Path:
+    """A folder with files such as training the model of objects writes, with random changes."""
+    from safetensors.torch import save_file
+
+    from demo.export import half
+    from demo.low_rank import tensors_of
+    from demo.objects import CONTROL_FILE, OBJECTS
+    from demo.pipeline import load_demo
+    from demo.train_objects import started
+
+    torch.manual_seed(0)
+    folder, networks = tmp_path_factory.mktemp("objects"), started(load_demo()).cpu()
+    with torch.no_grad():
+        for name, weight in networks.named_parameters():
+            if name.endswith(".0.up") or ".zero_convs." in name or ".middle_block_out." in name:
+                weight.normal_(0, 0.02)
+    save_file(tensors_of(networks), folder / OBJECTS.file.name)
+    save_file(half(networks["control"]), folder / CONTROL_FILE.name)
+    return folder
+
+
 @pytest.fixture
 def module_of(pack) -> Callable[[str], object]:
     """module_of("host.gradient.gradients") -> that module of the pack, as ComfyUI has loaded it."""

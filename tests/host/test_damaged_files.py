@@ -32,17 +32,19 @@ COPIED = {
     "AROUND_FILE": "around",
     "LIGHT_FILE": "light_decoder",
 }
-LOADED = {"FILE": "", "CONTROL_FILE": "", "AROUND_FILE": "Around"}
+OF_OBJECTS = {"OBJECTS_FILE": "objects", "DEPTH_FILE": "depth_control"}
+LOADED = {"FILE": "", "CONTROL_FILE": "", "AROUND_FILE": "Around", "OBJECTS_FILE": "Objects", "DEPTH_FILE": "Objects"}
 """The files, and the node that reads them."""
 
 
 @pytest.fixture
-def demo_files(module_of, monkeypatch, tmp_path):
+def demo_files(module_of, monkeypatch, tmp_path, random_objects):
     """The loader's module, with copies of the pack's files to damage."""
     module = module_of("host.files.demo_model")
-    for name, file in COPIED.items():
-        shutil.copy(WEIGHTS / f"{file}.safetensors", tmp_path)
-        monkeypatch.setattr(module, name, tmp_path / f"{file}.safetensors")
+    for folder, files in ((WEIGHTS, COPIED), (random_objects, OF_OBJECTS)):
+        for name, file in files.items():
+            shutil.copy(folder / f"{file}.safetensors", tmp_path)
+            monkeypatch.setattr(module, name, tmp_path / f"{file}.safetensors")
     return module
 
 
