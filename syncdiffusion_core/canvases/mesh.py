@@ -12,6 +12,8 @@ from torch import Tensor
 
 from .orbit import Ball
 
+WHOLE = (torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64)
+"""What numbers of vertices may be."""
 LEAST_AREA = 1e-14
 """Of a face, over the square of the object's size: below it, it has no side."""
 OUTSIDE = 1e-4
@@ -91,7 +93,7 @@ def make_mesh(vertices: Tensor, faces: Tensor, uvs: Tensor | None, normals: Tens
     """
     _check("vertices", vertices, 3)
     count = len(vertices)
-    if faces.ndim != 2 or faces.shape[-1] != 3 or faces.is_floating_point() or not len(faces):
+    if faces.ndim != 2 or faces.shape[-1] != 3 or faces.dtype not in WHOLE or not len(faces):
         raise ValueError(f"mesh: its faces must be whole numbers [faces, 3] and at least one, got {_form(faces)}")
     if int(faces.min()) < 0 or int(faces.max()) >= count:
         raise ValueError(
@@ -106,9 +108,9 @@ def make_mesh(vertices: Tensor, faces: Tensor, uvs: Tensor | None, normals: Tens
     if normals is not None:
         _check("normals", normals, 3, count)
     points, faces = vertices.double(), faces.long()
-    across = _across(points[faces])
-    extent = float((points.amax(dim=0) - points.amin(dim=0)).max())
-    sound = across.norm(dim=-1) > LEAST_AREA * extent**2
+    corners = points[faces]
+    extent = float((corners.amax(dim=(0, 1)) - corners.amin(dim=(0, 1))).max())
+    sound = _across(corners).norm(dim=-1) > LEAST_AREA * extent**2
     if not bool(sound.any()):
         raise ValueError("mesh: all of its faces are without an area, so there is nothing to see; check its vertices")
     return Mesh(points, faces[sound], fitted(uvs), None if normals is None else normals.double())

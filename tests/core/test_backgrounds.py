@@ -7,7 +7,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from syncdiffusion_core.agreement import LATENTS, PictureAgreement
+from syncdiffusion_core.agreement import LATENTS, LatentAgreement, PictureAgreement
 from syncdiffusion_core.batching import WindowBatches
 from syncdiffusion_core.guidance.loss import PerceptualLoss
 from syncdiffusion_core.guidance.targets import ReferenceView
@@ -93,6 +93,9 @@ def test_the_last_canvas_has_its_own_weights():
     for made in (kept.canvas(views(), x), kept.result(views(), x)):
         torch.testing.assert_close(made[..., :6], 2 * doubled(x[:N])[..., :6] - 1, atol=1e-6, rtol=0)
     assert not torch.equal(kept.result(views(), x), replace(kept, last=None).result(views(), x))
+    fine = doubled(x)  # a model that paints pixels has no others
+    got = LatentAgreement(last).result(pixels, fine)[..., :6]
+    torch.testing.assert_close(got, fine[:N, ..., :6], atol=1e-6, rtol=0)
 
 
 @pytest.mark.parametrize("synchronisation", [Synchronisation.SYNCTWEEDIES, Synchronisation.VIEW_NOISE])

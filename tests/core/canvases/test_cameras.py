@@ -67,6 +67,26 @@ def test_rigs_join_in_order():
     assert rig.fov == ring.fov
 
 
+def test_a_rig_keeps_where_cameras_stand():
+    """Theirs, and NaN for those that stand wherever they look inward from."""
+    here, nowhere = (
+        camera_of("camera_1", info(position=at(1, 2, 3))),
+        camera_of("camera_2", info())._replace(position=None),
+    )
+    rig = rig_of({"camera_1": here, "camera_2": nowhere})
+    assert rig.positions[0].tolist() == [1, 2, 3]
+    assert rig.positions[1].isnan().all()
+    ring = make_rig(RigKind.RING, 4, rig.fov)
+    assert ring.positions is None
+    assert joined(ring, "more", ring).positions is None
+    both = joined(ring, "more", rig)
+    assert both.positions[:4].isnan().all()
+    torch.testing.assert_close(both.positions[4:], rig.positions, equal_nan=True)
+    assert [each.positions.shape for each in both.each()] == [(1, 3)] * 6
+    turned = rig.turned(looking(math.radians(90), 0))
+    torch.testing.assert_close(turned.positions[0], torch.tensor([-3.0, 2, 1]).double())
+
+
 def test_places():
     here = camera_of("camera_1", info())
     there = camera_of("camera_2", info(position=at(0, 0, 1)))

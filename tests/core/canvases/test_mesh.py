@@ -302,6 +302,12 @@ class TestMesh:
         flat = torch.tensor([[0, 0, 1], [1, 1, 1]])
         assert torch.equal(make_mesh(points, torch.cat([flat, faces]).int(), uvs).faces, faces)
 
+    def test_a_vertex_of_no_face_does_not_matter(self):
+        points, faces, uvs = shapes.quad_parts()
+        mesh = make_mesh(torch.cat([points, torch.full((1, 3), 1e12)]), faces, torch.cat([uvs, uvs[:1]]))
+        assert len(mesh.faces) == 2
+        assert mesh.ball.radius == pytest.approx(math.sqrt(2))
+
     def test_stretch_is_the_longest_way_of_one_unit(self):
         points, faces, uvs = shapes.quad_parts()
         stretched = shapes.of((points * torch.tensor([5.0, 1, 1]), faces, uvs))
@@ -320,6 +326,7 @@ class TestMesh:
             ({"faces": torch.tensor([[0, 1, -1]])}, "mesh: its faces name vertices -1"),
             ({"faces": torch.zeros(0, 3, dtype=torch.long)}, "mesh: its faces must be whole numbers"),
             ({"faces": torch.zeros(2, 3)}, "mesh: its faces must be whole numbers"),
+            ({"faces": torch.zeros(2, 3, dtype=torch.complex64)}, "mesh: its faces must be whole numbers"),
             ({"normals": torch.zeros(5, 3)}, "mesh: it has 5 normals for 4 vertices"),
         ],
     )

@@ -34,24 +34,24 @@ def slow(corners: Tensor, size: tuple[int, int], near: float) -> tuple[Tensor, T
 
 
 def soup(count: int, seed: int, depth: tuple[float, float]) -> Tensor:
-    """Triangles at random over a picture of 24 x 20 pixels, their corners at depths between these."""
+    """Triangles at random over a picture of 16 x 12 pixels, their corners at depths between these."""
     generator = torch.Generator().manual_seed(seed)
-    place = torch.rand(count, 3, 2, generator=generator).double() * 40 - 10
+    place = torch.rand(count, 3, 2, generator=generator).double() * 30 - 8
     w = depth[0] + (depth[1] - depth[0]) * torch.rand(count, 3, 1, generator=generator).double()
     return torch.cat([place * w, w], dim=-1)
 
 
-@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("seed", range(2))
 @pytest.mark.parametrize("depth", [(1.0, 3.0), (-1.0, 2.0)], ids=["in front", "through the near plane"])
 def test_it_is_what_a_loop_finds(seed, depth):
-    corners, size, near = soup(12, seed, depth), (20, 24), 0.1
+    corners, size, near = soup(10, seed, depth), (12, 16), 0.1
     hits = rasterise(corners, size, near)
     face, distance = slow(corners, size, near)
     assert torch.equal(hits.face.long(), face)
     assert (face >= 0).any()
     torch.testing.assert_close(hits.inverse_depth, (1 / distance).float(), atol=1e-6, rtol=1e-5)
     points = (corners[face.clamp(min=0)] * hits.shares[..., None]).sum(dim=-2)
-    rows, columns = torch.meshgrid(torch.arange(20) + 0.5, torch.arange(24) + 0.5, indexing="ij")
+    rows, columns = torch.meshgrid(torch.arange(12) + 0.5, torch.arange(16) + 0.5, indexing="ij")
     here = torch.stack([columns, rows, torch.ones(size)], dim=-1).double() * distance[..., None]
     seen = hits.seen
     torch.testing.assert_close(points[seen], here[seen], atol=1e-4, rtol=1e-4)
