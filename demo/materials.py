@@ -92,14 +92,13 @@ def _metal(points: Tensor, normals: Tensor, tint: Tensor, seed: int) -> Tensor:
     """Brushed around its height, with the light and dark bands that polished things show of a room, and a gleam."""
     streak = rough(points * torch.tensor([1.2, 17.0, 1.2]), seed, 2)
     across, up, along = normals.unbind(-1)
-    room = torch.sin(3 * torch.atan2(across, along) + 0.6) * (1 - up**2).clamp(min=0).sqrt()
+    place = points @ torch.tensor([3.0, 1.9, -3.0])  # a flat side has bands, too
+    room = torch.sin(3 * torch.atan2(across, along) + place + 0.6) * (1 - up**2).clamp(min=0).sqrt()
     height = (up + 0.25 * (streak - 0.5)).clamp(-1, 1)
-    room = (
-        room + 0.9 * _smooth(0.25, 0.45, height) - 0.9 * _smooth(0.55, 0.85, height) - 0.5 * _smooth(-0.2, -0.5, height)
-    )
-    steel = _mixed(tint, torch.tensor([0.80, 0.82, 0.86]), torch.tensor(0.18))
-    body = steel * ((0.84 + 0.36 * room) * (0.52 + 0.96 * streak))[..., None]
-    gleam = (normals @ _unit(SUN)).clamp(min=0) ** 24 + 0.55 * _smooth(0.72, 1.15, room)
+    room += 0.9 * _smooth(0.25, 0.45, height) - 0.9 * _smooth(0.55, 0.85, height) - 0.5 * _smooth(0.2, 0.5, -height)
+    steel = _mixed(tint, torch.tensor([0.80, 0.82, 0.86]), torch.tensor(0.15))
+    body = steel * ((0.86 + 0.40 * room) * (0.52 + 0.96 * streak))[..., None]
+    gleam = (normals @ _unit(SUN)).clamp(min=0) ** 24 + 0.55 * _smooth(0.62, 1.05, room)
     return _mixed(body, torch.ones(3), (0.85 * gleam).clamp(max=1))
 
 
@@ -119,7 +118,8 @@ def _cloth(points: Tensor, normals: Tensor, tint: Tensor, seed: int) -> Tensor:
 def _moss(points: Tensor, normals: Tensor, tint: Tensor, seed: int) -> Tensor:
     """Clumps of tufts with dark between them."""
     clump = rough(points * 2.4, seed, 3)
-    near, _, number = cells_of(points * 6.5 + 1.5 * clump[..., None], seed + 4)
+    ragged = torch.stack([noise(points * 17 + 5 * k, seed + 8 + k) for k in range(3)], dim=-1)
+    near, _, number = cells_of(points * 6.5 + 1.5 * clump[..., None] + 0.9 * ragged, seed + 4)
     tuft = 1 - _smooth(0.15, 0.75, near)
     body = _mixed(tint * torch.tensor([0.30, 0.34, 0.26]), tint * 1.15 + 0.04, tuft * (0.40 + 0.60 * number))
     return body * (0.70 + 0.60 * _smooth(0.25, 0.75, clump))[..., None]
