@@ -27,7 +27,7 @@ class SparseView:
 
     def __init__(self, taps: Tensor, shares: Tensor, weight: Tensor, sign: Tensor) -> None:
         self._taps, self._shares, self._weight, self.sign = taps, shares, weight, sign
-        self._here: dict[torch.device, tuple[Tensor, Tensor]] = {}
+        self._here: dict[torch.device, tuple[Tensor, Tensor, Tensor | None]] = {}
         self._turns: dict[torch.device, _Turns] = {}
 
     @property
@@ -43,16 +43,33 @@ class SparseView:
     def seen(self, canvas: Tensor) -> Tensor:
         """P: canvas [N, C, …, cells] -> view [N, C, …, h*w]."""
         if canvas.device not in self._here:
-            # Where nothing has to be changed and the device is theirs, these are the tables themselves.
-            taps = self._taps if int(self._taps.min()) >= 0 else self._taps.clamp(min=0)
-            shares = self._shares if self.sign == 1 else self._shares * self.sign.to(self._shares)
-            self._here[canvas.device] = taps.to(canvas.device), shares.to(canvas.device)
-        taps, shares = self._here[canvas.device]
+            taps, shares, rows = self._shown
+            own = None if rows is None else rows.to(canvas.device)
+            self._here[canvas.device] = taps.to(canvas.device), shares.to(canvas.device), own
+        taps, shares, rows = self._here[canvas.device]
         dtype = torch.promote_types(canvas.dtype, torch.float32)
         view = canvas[..., taps[0]].to(dtype) * shares[0].to(dtype)
         for tap, share in zip(taps[1:], shares[1:], strict=True):
             view = view + canvas[..., tap].to(dtype) * share.to(dtype)
-        return view.to(canvas.dtype)
+        if rows is None:
+            return view.to(canvas.dtype)
+        whole = canvas.new_zeros(*canvas.shape[:-1], len(self._weight))
+        whole[..., rows] = view.to(canvas.dtype)
+        return whole
+
+    @property
+    def _shown(self) -> tuple[Tensor, Tensor, Tensor | None]:
+        """Taps, shares and numbers of the rows that show anything; None for all rows.
+
+        Where nothing has to be changed, these are the tables themselves.
+        """
+        shares = self._shares if self.sign == 1 else self._shares * self.sign.to(self._shares)
+        if int(self._taps.min()) >= 0:
+            return self._taps, shares, None
+        if bool(self.visible.all()):
+            return self._taps.clamp(min=0), shares, None
+        (rows,) = self.visible.nonzero(as_tuple=True)
+        return self._taps[:, rows].clamp(min=0), shares[:, rows], rows
 
     def add(self, total: Tensor, weight: Tensor, view: Tensor) -> None:
         """Adds P^T(w x) to total [N, C, …, cells] and P^T w to weight [1, 1, cells], of a view [N, C, …, h*w]."""
