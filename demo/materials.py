@@ -28,7 +28,6 @@ BACKGROUND = 0.5
 SUN = (0.45, 0.75, 0.50)
 AMBIENT, SKY, DIRECT = 0.52, 0.14, 0.48
 """Light from everywhere, more of it from above, and from the sun."""
-NEAR_FLAT = 0.5
 LONG, HIGH = 0.62, 0.31
 """Of a brick."""
 
@@ -42,6 +41,11 @@ def _smooth(low: float, high: float, x: Tensor) -> Tensor:
 
 def _mixed(one: Tensor, other: Tensor, share: Tensor) -> Tensor:
     return one + (other - one) * share[..., None]
+
+
+def _is_pale(tint: Tensor) -> bool:
+    """Whether what goes with it has to be darker, to be seen."""
+    return bool(tint.min() > 0.6)
 
 
 def _unfolded(points: Tensor, normals: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -84,7 +88,7 @@ def _brick(points: Tensor, normals: Tensor, tint: Tensor, seed: int) -> Tensor:
     inside = torch.stack([along % 1 * LONG, course % 1 * HIGH], dim=-1)
     gap = torch.minimum(inside, torch.tensor([LONG, HIGH]) - inside).amin(dim=-1)
     body = tint * (0.70 + 0.36 * hashed(brick, seed) + 0.22 * (rough(points * 9, seed + 1) - 0.5))[..., None]
-    mortar = torch.tensor([0.84, 0.83, 0.80]) if tint.min() < 0.6 else torch.tensor([0.36, 0.35, 0.34])
+    mortar = torch.tensor([0.36, 0.35, 0.34] if _is_pale(tint) else [0.84, 0.83, 0.80])
     return _mixed(mortar, body, _smooth(0.022, 0.036, gap))
 
 
@@ -96,7 +100,7 @@ def _metal(points: Tensor, normals: Tensor, tint: Tensor, seed: int) -> Tensor:
     room = torch.sin(3 * torch.atan2(across, along) + place + 0.6) * (1 - up**2).clamp(min=0).sqrt()
     height = (up + 0.25 * (streak - 0.5)).clamp(-1, 1)
     room += 0.9 * _smooth(0.25, 0.45, height) - 0.9 * _smooth(0.55, 0.85, height) - 0.5 * _smooth(0.2, 0.5, -height)
-    steel = _mixed(tint, torch.tensor([0.80, 0.82, 0.86]), torch.tensor(0.15))
+    steel = torch.lerp(tint, torch.tensor([0.80, 0.82, 0.86]), 0.15)
     body = steel * ((0.86 + 0.40 * room) * (0.52 + 0.96 * streak))[..., None]
     gleam = (normals @ _unit(SUN)).clamp(min=0) ** 24 + 0.55 * _smooth(0.62, 1.05, room)
     return _mixed(body, torch.ones(3), (0.85 * gleam).clamp(max=1))
@@ -109,8 +113,8 @@ def _cloth(points: Tensor, normals: Tensor, tint: Tensor, seed: int) -> Tensor:
     band = _smooth(0.44, 0.52, (threads % 1 - 0.5).abs() * 2)
     first, second = band.unbind(-1)
     weave = torch.sin(across * 62.0) * torch.sin(up * 62.0)
-    light = _mixed(tint, torch.ones(3), torch.tensor(0.82)) if tint.min() < 0.6 else torch.tensor([0.98, 0.98, 0.97])
-    deep = tint * 0.80 if tint.min() < 0.6 else torch.tensor([0.62, 0.62, 0.63])
+    light = torch.lerp(tint, torch.ones(3), 0.82)
+    deep = tint * (0.66 if _is_pale(tint) else 0.80)
     body = _mixed(light, deep, 0.5 * (first + second))
     return body * (0.93 + 0.13 * weave)[..., None]
 
@@ -157,7 +161,7 @@ def lit_at(mesh: Mesh, face: Tensor, shares: Tensor, material: str, colour: str,
 
 def texture(mesh: Mesh, side: int, material: str, colour: str, seed: int) -> Tensor:
     """The true texture of a solid, light included: [side, side, 3] in [0, 1]; grey between its charts."""
-    hits = rasterise(mesh.flat((side, side)), (side, side), NEAR_FLAT)
+    hits = rasterise(mesh.flat((side, side)), (side, side), near=0.5)
     picture = torch.full((side, side, 3), BACKGROUND)
     picture[hits.seen] = lit_at(mesh, hits.face[hits.seen], hits.shares[hits.seen], material, colour, seed)
     return picture

@@ -48,9 +48,9 @@ def labels_of(index: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def kind_of(index: int) -> Kind:
-    """The same by name; shapes take turns after all combinations."""
+    """The same by name; every combination has every shape in turn."""
     material, colour = labels_of(np.array(index))
-    return Kind([*MATERIALS][material], [*COLOURS][colour], SHAPES[index // COMBINATIONS % len(SHAPES)])
+    return Kind([*MATERIALS][material], [*COLOURS][colour], SHAPES[(index + index // COMBINATIONS) % len(SHAPES)])
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
 """Train the whole demo model: `python -m demo.train`, or single stages, from the root of the pack.
 
-Everything that is not yet in the cache is made; a stage that was interrupted resumes. Under two hours on two
-cores; a finished stage is trained anew once its file in the cache is deleted.
+Everything that is not yet in the cache is made; a stage that was interrupted resumes. Some five hours on two cores,
+two of them for objects; a finished stage is trained anew once its file in the cache is deleted.
 """
 
 from __future__ import annotations
