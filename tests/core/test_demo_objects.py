@@ -9,7 +9,7 @@ from safetensors.torch import save_file
 
 from demo import captions, object_captions, train_objects
 from demo.controlnet import ControlNet
-from demo.export import WEIGHTS
+from demo.judge import OBJECTS_FILE, load_objects_judge
 from demo.low_rank import tensors_of
 from demo.materials import COLOURS, MATERIALS
 from demo.object_captions import COLOUR_WORDS, MATERIAL_WORDS, SHAPE_WORDS, VOCABULARY_OBJECTS, Kind, caption_object
@@ -17,11 +17,10 @@ from demo.objects import CONTROL_FILE, OBJECTS
 from demo.pipeline import load_demo, load_objects
 from demo.solids import SHAPES
 from demo.tokenizer import Tokenizer
-from syncdiffusion_core.perceptual.files import load_perceptual
 from syncdiffusion_core.perceptual.scene_net import SceneNet
 from syncdiffusion_core.weights import open_weights
 
-TRAINED = all(path.exists() for path in (OBJECTS.file, CONTROL_FILE, WEIGHTS / "objects_judge.safetensors"))
+TRAINED = all(path.exists() for path in (OBJECTS.file, CONTROL_FILE, OBJECTS_FILE))
 trained = pytest.mark.skipif(not TRAINED, reason="objects are not trained yet: python -m demo.train objects")
 KIND = Kind("brick", "red", "vase")
 
@@ -195,7 +194,7 @@ class TestTrained:
 
     def test_they_are_small(self):
         assert OBJECTS.file.stat().st_size + CONTROL_FILE.stat().st_size < 22e6
-        assert (WEIGHTS / "objects_judge.safetensors").stat().st_size < 1e6
+        assert OBJECTS_FILE.stat().st_size < 1e6
 
     def test_they_fit(self):
         assert load_objects().tokenizer.unknown("red brick vase, front view") == []
@@ -204,9 +203,9 @@ class TestTrained:
         open_weights(CONTROL_FILE, "safetensors file", "train it").fill(control, "a ControlNet")
 
     def test_the_judge_says_how_good_it_is(self):
-        judge = load_perceptual(WEIGHTS / "objects_judge.safetensors")
+        judge = load_objects_judge()
         assert [len(logits[0]) for logits in judge.logits(torch.rand(1, 3, 128, 128))] == [6, 6]
-        file = open_weights(WEIGHTS / "objects_judge.safetensors", "safetensors file", "train it")
+        file = open_weights(OBJECTS_FILE, "safetensors file", "train it")
         figures = json.loads(file.metadata["training"])["held_out_accuracy_material_colour"]
         assert min(figures["renders"]) > 0.9
         assert min(figures["reconstructions"]) > 0.85
