@@ -14,11 +14,17 @@ from syncdiffusion_core.perceptual.scene_net import SceneNet
 from .export import REMEDY, WEIGHTS
 
 AROUND_FILE = WEIGHTS / "around_judge.safetensors"
+OBJECTS_FILE = WEIGHTS / "objects_judge.safetensors"
 
 
 def load_judge(around: bool = False) -> SceneNet:
     """The shipped judge, float32, frozen. around: the one that knows views in all directions."""
     return load_perceptual(AROUND_FILE if around else WEIGHTS / "judge.safetensors", REMEDY)
+
+
+def load_objects_judge() -> SceneNet:
+    """The judge of objects: its logits are of materials.MATERIALS and of materials.COLOURS, in their order."""
+    return load_perceptual(OBJECTS_FILE, REMEDY)
 
 
 @torch.no_grad()
@@ -29,6 +35,9 @@ def times_of_day(judge: SceneNet, windows: Tensor) -> Tensor:
 
 @torch.no_grad()
 def label_probabilities(judge: SceneNet, windows: Tensor) -> tuple[Tensor, Tensor]:
-    """Of each window [W, 3, H, W] in [0, 1], over palettes.TIMES and over palettes.BIOMES: [W, 5] each, sums 1."""
+    """Of each window [W, 3, H, W] in [0, 1], over palettes.TIMES and over palettes.BIOMES: [W, 5] each, sums 1.
+
+    Of the judge of objects, over materials and colours: [W, 6] each.
+    """
     times, biomes = judge.logits(windows)
     return times.softmax(dim=1), biomes.softmax(dim=1)

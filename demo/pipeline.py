@@ -10,11 +10,12 @@ import torch
 
 from syncdiffusion_core.weights import open_weights
 
-from .around import FILE as AROUND
-from .around import TEXT_CONFIG_AROUND, changed
-from .captions import VOCABULARY, VOCABULARY_AROUND
+from .around import AROUND
+from .captions import VOCABULARY
 from .checkpoint import check_checkpoint
 from .export import PREFIXES, REMEDY, WEIGHTS
+from .low_rank import World
+from .objects import OBJECTS
 from .schedule import timestep
 from .text_encoder import TEXT_CONFIG, TextEncoder
 from .tokenizer import Tokenizer
@@ -82,14 +83,24 @@ def load_demo(path: str | Path | None = None, around: bool = False) -> DemoModel
 
     around: the model that looks around, see ``around``. Raises ValueError naming the file where one is damaged.
     """
+    return _loaded(path, AROUND if around else None)
+
+
+def load_objects() -> DemoModel:
+    """The model that paints objects, see ``objects``. Raises ValueError naming the file where one is damaged."""
+    return _loaded(None, OBJECTS)
+
+
+def _loaded(path: str | Path | None, world: World | None) -> DemoModel:
     file = open_weights(Path(path or WEIGHTS / "demo_model.safetensors"), "safetensors file", REMEDY)
     check_checkpoint(file)
     tensors = file.tensors()
     states = {name: _part(tensors, prefix) for name, prefix in PREFIXES.items()}
     vocabulary, config = VOCABULARY, TEXT_CONFIG
-    if around:
-        states["unet"], states["text"] = changed(states["unet"], open_weights(AROUND, "safetensors file", REMEDY))
-        vocabulary, config = VOCABULARY_AROUND, TEXT_CONFIG_AROUND
+    if world is not None:
+        change = open_weights(world.file, "safetensors file", REMEDY)
+        states["unet"], states["text"] = world.changed(states["unet"], change)
+        vocabulary, config = list(world.vocabulary), world.text_config
     unet, vae, text = UNet(), AutoencoderKL(), TextEncoder(config)
     for name, module in {"unet": unet, "vae": vae, "text": text}.items():
         module.load_state_dict(states[name])

@@ -1,7 +1,7 @@
 """Train the whole demo model: `python -m demo.train`, or single stages, from the root of the pack.
 
-Everything that is not yet in the cache is made; a stage that was interrupted resumes. Under two hours on two
-cores; a finished stage is trained anew once its file in the cache is deleted.
+Everything that is not yet in the cache is made; a stage that was interrupted resumes. Some five hours on two cores,
+two of them for objects; a finished stage is trained anew once its file in the cache is deleted.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from .train_around import draw_globes, train_around, train_around_judge
 from .train_control import train_control
 from .train_light import train_light
 from .train_light_encoder import train_light_encoder
+from .train_objects import draw_solids, train_objects, train_objects_judge
 from .train_perceptual import train_guide, train_judge
 from .train_skyline import train_skyline
 from .train_unet import cache_latents, finish_unet, train_unet
@@ -54,6 +55,9 @@ STAGES: dict[str, Callable[[], None]] = {
     "light_encoder": train_light_encoder,
     "around": train_around,
     "around_judge": train_around_judge,
+    "solids": draw_solids,
+    "objects": train_objects,
+    "objects_judge": train_objects_judge,
 }
 
 

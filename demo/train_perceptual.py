@@ -30,6 +30,17 @@ BATCH = 64
 GUIDE_CONSTANT = 60.0  # C: on tuning seeds w = 20 then makes the windows agree; twice as much burns the sky
 
 
+@dataclass(frozen=True)
+class Naming:
+    """The two things that a net says of a picture, and from an index [N] to the labels of both, [N] each."""
+
+    things: tuple[str, str]
+    labels_of: Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]
+
+
+SCENES = Naming(("time", "biome"), labels_of)
+
+
 @dataclass
 class Labelled:
     """Images uint8 [N, 3, 128, 128] and their strips' indices [N]."""
@@ -60,6 +71,15 @@ def reconstructions(model: DemoModel, windows: Windows, count: int) -> Labelled:
 
 
 @torch.no_grad()
+def rebuilt(model: DemoModel, views: Labelled, count: int) -> Labelled:
+    """So many of these, spread evenly, through the autoencoder and back."""
+    rows = torch.linspace(0, len(views.images) - 1, count).long()
+    with in_half():
+        parts = [model.decode(model.encode_image(part.float() / 255)).float() for part in views.images[rows].split(50)]
+    return Labelled(to_bytes(torch.cat(parts)), views.index[rows.numpy()])
+
+
+@torch.no_grad()
 def predictions(model: DemoModel, windows: Windows, count: int, rng: np.random.Generator) -> Labelled:
     """Decoded one-step x0 at t in 400 .. 990, prompted without the time of day; CFG 1 and 5 take turns."""
     images, indices, table = [], [], sigmas()
@@ -85,15 +105,17 @@ def augmented(image: torch.Tensor, colour: float, noise: float) -> torch.Tensor:
     return (image + noise * torch.rand(count, 1, 1, 1) * torch.randn_like(image)).clamp(0, 1)
 
 
-def _naming_loss(net: SceneNet, image: torch.Tensor, time: torch.Tensor, biome: torch.Tensor) -> torch.Tensor:
+def _naming_loss(net: SceneNet, image: torch.Tensor, first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:
     with in_half():
-        time_logits, biome_logits = net.logits(image)
-    return F.cross_entropy(time_logits.float(), time, label_smoothing=0.06) + 0.5 * F.cross_entropy(
-        biome_logits.float(), biome, label_smoothing=0.06
+        first_logits, second_logits = net.logits(image)
+    return F.cross_entropy(first_logits.float(), first, label_smoothing=0.06) + 0.5 * F.cross_entropy(
+        second_logits.float(), second, label_smoothing=0.06
     )
 
 
-def _train(name: str, config: dict, minutes: float, seed: int, colour: float, draw, directory: Path) -> SceneNet:
+def _train(
+    name: str, config: dict, minutes: float, seed: int, colour: float, draw, directory: Path, naming: Naming = SCENES
+) -> SceneNet:
     """draw(rng, count) gives images in [0, 1] and strip indices; returns the averaged net."""
     torch.manual_seed(seed)
     net = SceneNet(**config).to(memory_format=torch.channels_last)
@@ -102,21 +124,21 @@ def _train(name: str, config: dict, minutes: float, seed: int, colour: float, dr
 
     def loss_of(progress: float) -> torch.Tensor:
         image, index = draw(rng, BATCH)
-        time, biome = (torch.from_numpy(labels) for labels in labels_of(index))
+        labels = (torch.from_numpy(labels) for labels in naming.labels_of(index))
         image = augmented(image, colour, noise=0.06).contiguous(memory_format=torch.channels_last)
-        return _naming_loss(net, image, time, biome)
+        return _naming_loss(net, image, *labels)
 
     trainer.run(loss_of)
     return trainer.ema.eval()
 
 
 @torch.no_grad()
-def accuracy(net: SceneNet, data: Labelled) -> tuple[float, float]:
-    """Shares of right times and right biomes."""
-    time, biome = zip(*(net.logits(part.float() / 255) for part in data.images.split(100)), strict=True)
+def accuracy(net: SceneNet, data: Labelled, naming: Naming = SCENES) -> tuple[float, float]:
+    """Shares of pictures of which each of both things is said rightly."""
+    said = zip(*(net.logits(part.float() / 255) for part in data.images.split(100)), strict=True)
     right = [
         torch.cat(logits).argmax(1).numpy() == labels
-        for logits, labels in zip((time, biome), labels_of(data.index), strict=True)
+        for logits, labels in zip(said, naming.labels_of(data.index), strict=True)
     ]
     return float(right[0].mean()), float(right[1].mean())
 
@@ -126,17 +148,25 @@ def _renders(windows: Windows, count: int) -> Labelled:
     return Labelled(to_bytes((image + 1) / 2), index)
 
 
-def _weigh(net: SceneNet, data: Labelled, rng: np.random.Generator) -> None:
-    """Triples: a window, another of the same time, and one of another time but the same biome."""
-    time, biome = labels_of(data.index)
+def _weigh(net: SceneNet, data: Labelled, rng: np.random.Generator, naming: Naming = SCENES) -> None:
+    """Triples: a window, another of the same time, and one of another time but the same biome; or whatever is named."""
+    time, biome = naming.labels_of(data.index)
     first = rng.integers(0, len(time), 300)
     alike = [rng.choice(np.flatnonzero(time == time[i])) for i in first]
     unlike = [rng.choice(np.flatnonzero((time != time[i]) & (biome == biome[i]))) for i in first]
     net.weigh(*(data.images[torch.as_tensor(rows)].float() / 255 for rows in (first, alike, unlike)), total=0.5)
 
 
-def _finish(net: SceneNet, name: str, tests: dict[str, Labelled], training: dict, constant: float = 1.0) -> None:
-    training["held_out_accuracy_time_biome"] = {key: accuracy(net, data) for key, data in tests.items()}
+def _finish(
+    net: SceneNet,
+    name: str,
+    tests: dict[str, Labelled],
+    training: dict,
+    constant: float = 1.0,
+    naming: Naming = SCENES,
+) -> None:
+    figures = {key: accuracy(net, data, naming) for key, data in tests.items()}
+    training["_".join(("held_out_accuracy", *naming.things))] = figures
     print(name, json.dumps(training), flush=True)
     metadata = {
         "format": "syncdiffusion-perceptual",
@@ -183,6 +213,7 @@ class Lessons:
     rebuilt: Labelled
     renders: Callable[[int], Labelled]
     tests: dict[str, Labelled]
+    naming: Naming = SCENES
 
 
 def train_scorer(
@@ -194,9 +225,9 @@ def train_scorer(
         (a, i), (b, j) = lessons.rebuilt.pick(rng, size // 2), lessons.renders(size // 2).pick(rng, size // 2)
         return torch.cat([a, b]), np.concatenate([i, j])
 
-    net = _train(name, config, minutes, seeds[0], 0.06, draw, directory)
-    _weigh(net, lessons.tests["reconstructions"], np.random.default_rng(seeds[1]))
-    _finish(net, f"{name}.safetensors", lessons.tests, {"minutes": minutes})
+    net = _train(name, config, minutes, seeds[0], 0.06, draw, directory, lessons.naming)
+    _weigh(net, lessons.tests["reconstructions"], np.random.default_rng(seeds[1]), lessons.naming)
+    _finish(net, f"{name}.safetensors", lessons.tests, {"minutes": minutes}, naming=lessons.naming)
 
 
 def train_judge(minutes: float = 6.0, count: int = 1200, directory: Path = CACHE) -> None:

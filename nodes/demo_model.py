@@ -2,7 +2,7 @@
 
 from comfy_api.latest import io
 
-from .host.files.demo_model import load_demo_control, load_demo_model
+from .host.files.demo_model import load_demo_around, load_demo_control, load_demo_model
 from .sockets import CATEGORY
 
 
@@ -62,7 +62,7 @@ class LoadDemoModelAround(io.ComfyNode):
 
     @classmethod
     def execute(cls) -> io.NodeOutput:
-        return io.NodeOutput(*load_demo_model(around=True))
+        return io.NodeOutput(*load_demo_around())
 
 
 def _outputs() -> list:

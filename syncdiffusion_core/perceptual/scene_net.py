@@ -14,8 +14,9 @@ from torch import nn
 from .distance import Features
 from .unit_features import lpips_distance, unit_normalise
 
-TIMES, BIOMES = 5, 5
-STAGES, WIDEST, DEEPEST, LONGEST_STRIDE = 8, 2048, 16, 16
+CLASSES = (5, 5)
+"""Times of day and biomes."""
+STAGES, WIDEST, DEEPEST, LONGEST_STRIDE, MOST_CLASSES = 8, 2048, 16, 16, 1000
 """Bounds of a net that a file may ask for; the shipped ones have up to 5 stages, 192 channels, depth 1, stride 2."""
 
 
@@ -35,25 +36,32 @@ class ConvStage(nn.Module):
 
 
 class SceneNet(nn.Module):
-    """PerceptualDistance of the demo's world, and its judge: one class, two sets of weights.
+    """PerceptualDistance of the demo's world, and its judges: one class, several sets of weights.
 
     Convention: images are [N, 3, H, W] in [0, 1], H and W divisible by 16. Nothing in the net normalises over the
     picture, so a feature depends on its neighbourhood only. `constant` is the C of a perceptual file's metadata.
+    `classes` are those that each of its two heads tells apart: times of day and biomes, unless a judge has others.
     """
 
     constant: float = 1.0
 
-    def __init__(self, widths: Sequence[int] = (32, 64, 96, 128), depth: int = 1, first_stride: int = 2):
-        _check_config(widths, depth, first_stride)
+    def __init__(
+        self,
+        widths: Sequence[int] = (32, 64, 96, 128),
+        depth: int = 1,
+        first_stride: int = 2,
+        classes: Sequence[int] = CLASSES,
+    ):
+        _check_config(widths, depth, first_stride, classes)
         super().__init__()
-        self.config = {"widths": list(widths), "depth": depth, "first_stride": first_stride}
+        self.config = {"widths": list(widths), "depth": depth, "first_stride": first_stride, "classes": list(classes)}
         strides = (first_stride, *(2 for _ in widths[1:]))
         channels = (3, *widths[:-1])
         stages = zip(channels, widths, strides, strict=True)
         self.stages = nn.ModuleList(ConvStage(c, w, s, depth) for c, w, s in stages)
         for i, width in enumerate(widths):
             self.register_buffer(f"lin_{i}", torch.full((width,), 1.0))
-        self.time_head, self.biome_head = nn.Linear(widths[-1], TIMES), nn.Linear(widths[-1], BIOMES)
+        self.time_head, self.biome_head = (nn.Linear(widths[-1], count) for count in classes)
 
     @property
     def lin(self) -> Features:
@@ -81,7 +89,7 @@ class SceneNet(nn.Module):
         return self.taps(image)[-1].mean(dim=(2, 3))
 
     def logits(self, image: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Time of day [N, 5] (dawn, noon, sunset, dusk, night), biome [N, 5] (mountains .. meadow)."""
+        """Time of day [N, 5] (dawn, noon, sunset, dusk, night), biome [N, 5] (mountains .. meadow); or its classes."""
         pooled = self.embedding(image)
         return self.time_head(pooled), self.biome_head(pooled)
 
@@ -98,11 +106,14 @@ class SceneNet(nn.Module):
             lin.copy_(telling * total / len(self.stages) / (telling * other).sum())
 
 
-def _check_config(widths: object, depth: object, first_stride: object) -> None:
+def _check_config(widths: object, depth: object, first_stride: object, classes: object) -> None:
     """Raise ValueError for what no scene net has; a file's metadata may say anything."""
     if not isinstance(widths, Sequence) or not 1 <= len(widths) <= STAGES:
         raise ValueError(f"widths must be a list of 1 to {STAGES} numbers of channels, got {widths!r}")
+    if not isinstance(classes, Sequence) or len(classes) != len(CLASSES):
+        raise ValueError(f"classes must be a list of {len(CLASSES)} numbers, got {classes!r}")
     bounds = [("each of widths", width, 1, WIDEST) for width in widths]
+    bounds += [("each of classes", count, 1, MOST_CLASSES) for count in classes]
     bounds += [("depth", depth, 0, DEEPEST), ("first_stride", first_stride, 1, LONGEST_STRIDE)]
     for name, value, least, most in bounds:
         if type(value) is not int or not least <= value <= most:  # a bool is an int by birth only

@@ -7,8 +7,10 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from demo import around, captions, globe_views, globes, judge, train_around
+from demo import captions, globe_views, globes, judge
+from demo.around import AROUND
 from demo.brushes import Strip, conifers, noise_1d, noise_2d, paint_blob
+from demo.low_rank import tensors_of
 from demo.palettes import BIOMES, PALETTES, TIMES
 from demo.pipeline import load_demo
 from demo.tokenizer import Tokenizer
@@ -113,6 +115,10 @@ class TestCaptions:
         assert len(set(captions.VOCABULARY_AROUND)) == len(captions.VOCABULARY_AROUND)
 
 
+def started(model):
+    return AROUND.started(model.unet, model.text)
+
+
 def opened(path):
     return open_weights(path, "safetensors file", "install the pack again")
 
@@ -122,13 +128,13 @@ class TestFile:
 
     def test_it_gives_the_weights_of_training(self, tmp_path):
         torch.manual_seed(0)
-        trained = train_around.started(load_demo())
+        trained = started(load_demo())
         with torch.no_grad():
             for name, weight in trained.named_parameters():
                 if name.endswith(".0.up"):
                     weight.normal_(0, 0.01)
-        save_file(train_around.tensors_of(trained), tmp_path / "around.safetensors")
-        unet, text = around.changed(load_demo().unet.state_dict(), opened(tmp_path / "around.safetensors"))
+        save_file(tensors_of(trained), tmp_path / "around.safetensors")
+        unet, text = AROUND.changed(load_demo().unet.state_dict(), opened(tmp_path / "around.safetensors"))
         ids = Tokenizer(tuple(captions.VOCABULARY_AROUND)).batch(["looking up, forest"])
         x, t = torch.randn(1, 4, 16, 16), torch.tensor([500])
         with torch.no_grad():
@@ -140,7 +146,7 @@ class TestFile:
         assert set(text) == set(trained["text"].state_dict())
 
     def test_nothing_changes_before_training(self):
-        model, plain = train_around.started(load_demo()), load_demo()
+        model, plain = started(load_demo()), load_demo()
         x, t, context = torch.randn(1, 4, 16, 16), torch.tensor([500]), plain.encode(["forest"])
         with torch.no_grad():
             torch.testing.assert_close(model["unet"](x, t, context), plain.unet(x, t, context))
@@ -149,9 +155,9 @@ class TestFile:
     def test_another_file_is_refused(self, tmp_path):
         save_file({"unet.out.2.bias": torch.zeros(4)}, tmp_path / "other.safetensors")
         with pytest.raises(ValueError, match="its weights do not fit the demo model that looks around"):
-            around.changed(load_demo().unet.state_dict(), opened(tmp_path / "other.safetensors"))
+            AROUND.changed(load_demo().unet.state_dict(), opened(tmp_path / "other.safetensors"))
 
     def test_the_shipped_one_is_small(self):
-        assert around.FILE.stat().st_size + judge.AROUND_FILE.stat().st_size < 12e6
-        assert load_file(around.FILE)
+        assert AROUND.file.stat().st_size + judge.AROUND_FILE.stat().st_size < 12e6
+        assert load_file(AROUND.file)
         load_demo(around=True)

@@ -16,20 +16,20 @@ import comfy.supported_models
 import torch
 from torch import Tensor
 
-from ....demo.around import FILE as AROUND_FILE
-from ....demo.around import TEXT_CONFIG_AROUND, changed
-from ....demo.captions import VOCABULARY_AROUND
+from ....demo.around import AROUND
 from ....demo.checkpoint import check_checkpoint
 from ....demo.controlnet import CONTROL_CONFIG
 from ....demo.export import PREFIXES, REMEDY, WEIGHTS
 from ....demo.light_decoder import FILE as LIGHT_FILE
 from ....demo.light_encoder import FILE as LIGHT_ENCODER_FILE
+from ....demo.low_rank import World
 from ....demo.vae import SCALE_FACTOR
 from ....syncdiffusion_core.weights import WeightsFile, open_weights
 from .demo_text import DemoTextModel, DemoTokenizer
 
 FILE = WEIGHTS / "demo_model.safetensors"
 CONTROL_FILE = WEIGHTS / "horizon_control.safetensors"
+AROUND_FILE = AROUND.file
 NATIVE_PX = 128
 """Side of the pictures that the model was trained on."""
 PREDICTIONS = {"eps": comfy.model_base.ModelType.EPS, "v": comfy.model_base.ModelType.V_PREDICTION}
@@ -48,14 +48,18 @@ class _Checkpoint:
         return json.loads(self.metadata[name])
 
 
-def load_demo_model(around: bool = False) -> tuple[object, object, object]:
-    """(MODEL, CLIP, VAE) built from the host's UNetModel, CLIP interface, AutoencoderKL.
+Loaded = tuple[object, object, object]
+"""(MODEL, CLIP, VAE) built from the host's UNetModel, CLIP interface, AutoencoderKL."""
 
-    around: the model that looks up and down, too. Raises ValueError naming the pack's file where one is missing or
-    damaged.
-    """
-    checkpoint = _around(_read()) if around else _read()
-    return _model(checkpoint), _clip(checkpoint), _vae(checkpoint)
+
+def load_demo_model() -> Loaded:
+    """The model of landscapes. Raises ValueError naming the pack's file where one is missing or damaged."""
+    return _made(_read())
+
+
+def load_demo_around() -> Loaded:
+    """The model that looks up and down, too. Raises ValueError as ``load_demo_model`` does."""
+    return _made(_changed(_read(), AROUND, AROUND_FILE))
 
 
 def open_demo_file(file: Path) -> WeightsFile:
@@ -74,10 +78,14 @@ def _read() -> _Checkpoint:
     return _Checkpoint(file.metadata, **parts)
 
 
-def _around(landscapes: _Checkpoint) -> _Checkpoint:
-    unet, text = changed(landscapes.unet, open_demo_file(AROUND_FILE))
-    metadata = {"vocab": json.dumps(VOCABULARY_AROUND), "text_config": json.dumps(TEXT_CONFIG_AROUND)}
+def _changed(landscapes: _Checkpoint, world: World, file: Path) -> _Checkpoint:
+    unet, text = world.changed(landscapes.unet, open_demo_file(file))
+    metadata = {"vocab": json.dumps(list(world.vocabulary)), "text_config": json.dumps(world.text_config)}
     return replace(landscapes, metadata={**landscapes.metadata, **metadata}, unet=unet, text=text)
+
+
+def _made(checkpoint: _Checkpoint) -> Loaded:
+    return _model(checkpoint), _clip(checkpoint), _vae(checkpoint)
 
 
 def _model(checkpoint: _Checkpoint) -> object:
@@ -129,11 +137,13 @@ def _clip(checkpoint: _Checkpoint) -> object:
 
 
 def load_demo_control() -> object:
-    """The CONTROL_NET that the host's loader makes of its file, without the complaint about widths unknown to it.
+    """The CONTROL_NET of the skyline. Raises ValueError naming the file where it is missing or damaged."""
+    return _control(CONTROL_FILE)
 
-    Raises ValueError naming the file where it is missing or damaged.
-    """
+
+def _control(file: Path) -> object:
+    """What the host's loader makes of a file, without the complaint about widths unknown to it."""
     device = comfy.model_management.get_torch_device()
     network = comfy.cldm.cldm.ControlNet(**CONTROL_CONFIG, dtype=torch.float32)
-    open_demo_file(CONTROL_FILE).fill(network, "the demo's ControlNet")
+    open_demo_file(file).fill(network, "the demo's ControlNet")
     return comfy.controlnet.ControlNet(network, load_device=device)
