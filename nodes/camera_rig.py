@@ -112,7 +112,10 @@ class CameraRig(io.ComfyNode):
         if more is not None:
             check_rig(more, "more")
             made = joined(made, "more", more)
-        _say_shares(made, *([APART] if stand_apart(cameras) else []))
+        if RigKind(rig) is RigKind.TEXTURE and not cameras and more is None:
+            say(f"{len(made)} views: in Mesh Views and Splat Views the cameras stand around the object and look inward")
+        else:
+            _say_shares(made, *([APART] if stand_apart(cameras) else []))
         return io.NodeOutput(made, to_image([_drawn(made)]), len(made))
 
 

@@ -24,6 +24,27 @@ def prompt(name: str) -> Graph:
     return json.loads((PROMPTS / f"{name}.json").read_text(encoding="utf-8"))
 
 
+VIEWERS = {
+    "Load3D": ("model_file", "image", "width", "height"),
+    "Preview3DAdvanced": ("model_3d", "viewport_state", "width", "height"),
+    "PreviewGaussianSplat": ("model_3d", "viewport_state", "width", "height"),
+    "SaveGLB": ("mesh", "filename_prefix"),
+}
+"""The host's viewers of 3D files, and what they are asked of: their interface sends buttons and camera states besides."""
+STATES = ("image", "viewport_state")
+
+
+def settled(graph: Graph) -> Graph:
+    """A prompt without what the host's viewers add to it, which is another one each time."""
+    changed = json.loads(json.dumps(graph))
+    for node in changed.values():
+        asked = VIEWERS.get(node["class_type"])
+        if asked is not None:
+            known = {name: value for name, value in node["inputs"].items() if name in asked}
+            node["inputs"] = {name: "" if name in STATES else value for name, value in known.items()}
+    return changed
+
+
 def of_class(graph: Graph, class_type: str) -> list[str]:
     """Ids of the nodes of that class, in the order of the graph."""
     return [node_id for node_id, node in graph.items() if node["class_type"] == class_type]
