@@ -30,7 +30,7 @@ VIEWERS = {
     "PreviewGaussianSplat": ("model_3d", "viewport_state", "width", "height"),
     "SaveGLB": ("mesh", "filename_prefix"),
 }
-"""The host's viewers of 3D files, and what they are asked of: their interface sends buttons and camera states besides."""
+"""The host's viewers of 3D files, and what they are asked: their interface sends buttons and cameras besides."""
 STATES = ("image", "viewport_state")
 
 
