@@ -12,6 +12,7 @@ from .host.inputs import check_widgets, picture
 from .sockets import CATEGORY
 from .sockets import Rig as RigSocket
 from .sphere_views import check_rig
+from .view_widgets import view_size_widget
 
 Geometry = io.Custom("MOGE_GEOMETRY")
 """The host's, of Run MoGe Panorama Inference: depth [N, H, W] along the ray, and a mask of what has any."""
@@ -47,14 +48,7 @@ class PanoramaDepthHints(io.ComfyNode):
             search_aliases=["360", "depth", "moge", "controlnet", "equirectangular", "hint per view"],
             inputs=[
                 RigSocket.Input("rig", tooltip="From Camera Rig: the same that Sphere Views has."),
-                io.Int.Input(
-                    "view_size",
-                    default=512,
-                    min=64,
-                    max=4096,
-                    step=8,
-                    tooltip="Side of every hint in pixels: that of a view in Sphere Views.",
-                ),
+                view_size_widget("Side of every hint in pixels: that of a view in Sphere Views."),
                 io.Combo.Input(
                     "measure",
                     options=Measure,

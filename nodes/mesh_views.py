@@ -14,6 +14,7 @@ from .host.progress import say, warn
 from .sockets import CATEGORY, Views
 from .sockets import Rig as RigSocket
 from .sphere_views import check_rig
+from .view_widgets import agree_in_widget, distance_widget, view_size_widget
 
 BOTH_SIDES, OUTSIDE = "both sides", "outside only"
 LEAST_SHARED = 0.05
@@ -45,32 +46,9 @@ class MeshViews(io.ComfyNode):
                 io.Int.Input(
                     "atlas_size", default=1024, min=64, max=8192, step=8, tooltip="Side of the texture in pixels."
                 ),
-                io.Int.Input(
-                    "view_size",
-                    default=512,
-                    min=64,
-                    max=4096,
-                    step=8,
-                    tooltip="Side of every view in pixels: the model's own resolution (512 for SD 1.5, 1024 for SDXL).",
-                ),
-                io.Float.Input(
-                    "distance",
-                    default=0.0,
-                    min=0.0,
-                    max=10000.0,
-                    step=0.1,
-                    tooltip="From the middle of the object to every camera, in units of the mesh; 0 lets it fit the "
-                    "views. Cameras of Create Camera Info or Load 3D stay where they stand.",
-                ),
-                io.Combo.Input(
-                    "agree_in",
-                    options=[each.value for each in (Space.RGB, Space.LATENT)],
-                    default=Space.RGB.value,
-                    advanced=True,
-                    tooltip="In what the views are brought together at every step. pictures: decoded and encoded "
-                    "again, which keeps edges. latents: much faster, and softer, as latents do not turn with their "
-                    "pictures.",
-                ),
+                view_size_widget(),
+                distance_widget("the object", "it"),
+                agree_in_widget("turn with their pictures"),
                 io.Combo.Input(
                     "faces",
                     options=[BOTH_SIDES, OUTSIDE],

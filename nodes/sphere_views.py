@@ -12,6 +12,7 @@ from .host.inputs import check_connected, check_widgets
 from .host.progress import say
 from .sockets import CATEGORY, Views
 from .sockets import Rig as RigSocket
+from .view_widgets import agree_in_widget, view_size_widget
 
 COARSE = 0.75
 """Pixels of the picture for one of a view, at the horizon, below which views show more than the picture keeps."""
@@ -41,23 +42,8 @@ class SphereViews(io.ComfyNode):
                     step=16,
                     tooltip="Width of the finished picture in pixels; it is half as high.",
                 ),
-                io.Int.Input(
-                    "view_size",
-                    default=512,
-                    min=64,
-                    max=4096,
-                    step=8,
-                    tooltip="Side of every view in pixels: the model's own resolution (512 for SD 1.5, 1024 for SDXL).",
-                ),
-                io.Combo.Input(
-                    "agree_in",
-                    options=[each.value for each in (Space.RGB, Space.LATENT)],
-                    default=Space.RGB.value,
-                    advanced=True,
-                    tooltip="In what the views are brought together at every step. pictures: decoded and encoded "
-                    "again, which keeps edges. latents: much faster, and softer, as latents do not bend with their "
-                    "pictures.",
-                ),
+                view_size_widget(),
+                agree_in_widget("bend with their pictures"),
                 io.Combo.Input(
                     "moves",
                     options=Motion,

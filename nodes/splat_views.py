@@ -17,6 +17,7 @@ from .host.splats import colours_of, say_first, splats_of
 from .sockets import CATEGORY, Views
 from .sockets import Rig as RigSocket
 from .sphere_views import check_rig
+from .view_widgets import agree_in_widget, distance_widget, view_size_widget
 
 CPU = torch.device("cpu")
 BYTES = 32
@@ -47,23 +48,8 @@ class SplatViews(io.ComfyNode):
                     tooltip="From Camera Rig. The cameras stand around the splats and look at their middle: the first "
                     "of a ring sees the side that faces +Z.",
                 ),
-                io.Int.Input(
-                    "view_size",
-                    default=512,
-                    min=64,
-                    max=4096,
-                    step=8,
-                    tooltip="Side of every view in pixels: the model's own resolution (512 for SD 1.5, 1024 for SDXL).",
-                ),
-                io.Float.Input(
-                    "distance",
-                    default=0.0,
-                    min=0.0,
-                    max=10000.0,
-                    step=0.01,
-                    tooltip="From the middle of the splats to the cameras, in their own units; 0: so far that all but "
-                    "stray ones fit every view.",
-                ),
+                view_size_widget(),
+                distance_widget("the splats", "all but stray ones"),
                 io.Int.Input(
                     "splats_per_pixel",
                     default=16,
@@ -73,14 +59,7 @@ class SplatViews(io.ComfyNode):
                     tooltip="Of each pixel that many of the strongest splats are kept; memory goes by it. 16 differ "
                     "little from all; faint splats need 32.",
                 ),
-                io.Combo.Input(
-                    "agree_in",
-                    options=[each.value for each in (Space.RGB, Space.LATENT)],
-                    default=Space.RGB.value,
-                    advanced=True,
-                    tooltip="In what the views are brought together at every step. pictures: decoded and encoded "
-                    "again, which keeps edges. latents: much faster, and softer.",
-                ),
+                agree_in_widget("turn with their pictures"),
             ],
             outputs=[
                 Views.Output(display_name="views", tooltip="The views, for View Sampler and Bake Views to Splat."),
